@@ -1,0 +1,187 @@
+//! The bodies of the control protocol, version 1. What the CLI prints with `--json` is made of the same types.
+
+use std::collections::BTreeMap;
+
+use belljar_model::event::Exit;
+use belljar_model::{
+    ErrorCode, ReplicaName, ReplicaState, ServiceName, SessionId, SessionName, SessionState, StackName,
+    TaskName, TaskState,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/session`: the session as it is now. `up --json` and `ps --json` print this.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionView {
+    pub id: SessionId,
+    pub name: SessionName,
+    pub stack: StackName,
+    pub state: SessionState,
+    /// Why it is degraded, stopping or ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The last event's number.
+    pub seq: u64,
+    pub services: BTreeMap<ServiceName, ServiceView>,
+    pub tasks: BTreeMap<TaskName, TaskView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceView {
+    pub replicas: Vec<ReplicaView>,
+    /// The service's URL, where it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ReplicaView {
+    pub name: ReplicaName,
+    pub state: ReplicaState,
+    /// Its address inside the session.
+    pub host: String,
+    /// Ports by name, inside the session.
+    pub ports: BTreeMap<String, u16>,
+    /// Ports by name on the host, where they are published.
+    pub published: BTreeMap<String, u16>,
+    /// 1 for the first start, 0 before it.
+    pub generation: u32,
+    /// Its process inside the session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
+    /// From its start to its readiness, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_ms: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// The last lines of its log, where it ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskView {
+    pub state: TaskState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+}
+
+/// What can be done to replicas: `POST /v1/replicas/{target}/{verb}`. Each answer means that it is true now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    /// SIGKILL to every process of it, as a power cut.
+    Kill,
+    /// SIGTERM to its main process, nothing more is awaited.
+    Term,
+    /// Its stop signal, then SIGKILL after its time.
+    Stop,
+    Start,
+    Restart,
+    /// Every process of it stands still.
+    Pause,
+    Resume,
+}
+
+impl Verb {
+    pub const ALL: &'static [Self] =
+        &[Self::Kill, Self::Term, Self::Stop, Self::Start, Self::Restart, Self::Pause, Self::Resume];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Term => "term",
+            Self::Stop => "stop",
+            Self::Start => "start",
+            Self::Restart => "restart",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+}
+
+/// What a verb did, for each replica of its target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Done {
+    pub replicas: Vec<DoneReplica>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DoneReplica {
+    pub name: ReplicaName,
+    pub state: ReplicaState,
+    pub generation: u32,
+    /// Whether this request changed anything (an idempotent request may find its wish fulfilled).
+    pub changed: bool,
+}
+
+/// What `GET /v1/wait?for=…&replica=…&within_ms=…` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WaitFor {
+    Ready,
+    Exited,
+    /// Nothing is under way: no restart, no task, no exec, no starting replica.
+    Idle,
+}
+
+/// `POST /v1/exec` upgrades to a stream of [`crate::frame`] frames; this is its body.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ExecRequest {
+    /// In this replica's place, else in the session's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica: Option<ReplicaName>,
+    pub argv: Vec<String>,
+    /// On top of the environment of the session (of the replica, where one is named).
+    pub env: BTreeMap<String, String>,
+    pub cwd: String,
+    /// A terminal of this size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalSize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TerminalSize {
+    pub rows: u16,
+    pub columns: u16,
+}
+
+/// `GET /v1/env`: what commands of the session get on top of the caller's environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EnvView {
+    pub env: BTreeMap<String, String>,
+}
+
+/// One line of a replica's log, as `GET /v1/logs` streams them (one JSON object a line).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLine {
+    /// Replica or task.
+    pub from: String,
+    /// Seconds since the session's first event.
+    pub t: f64,
+    pub stream: Stream,
+    pub line: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Stream {
+    #[serde(rename = "out")]
+    Out,
+    #[serde(rename = "err")]
+    Err,
+}
+
+/// Every answer that is not a success.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorBody {
+    pub error: ErrorView,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{message}")]
+pub struct ErrorView {
+    pub code: ErrorCode,
+    pub message: String,
+    #[serde(default)]
+    pub hints: Vec<String>,
+}

@@ -1,0 +1,203 @@
+//! The timeline: what happened, one event a line, in the order it happened. Version 1.
+//!
+//! Adding an event: add a variant to [`EventKind`] (kinds and fields are only ever added), give it its text in
+//! the `rename`, teach [`crate::fold`] what it changes (its match is exhaustive), and describe it in
+//! `docs/reference/events.md`. Readers skip kinds that they do not know, and say how many.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::name::{ReplicaName, ScenarioName, SessionId, StackName, TaskName};
+use crate::outcome::AttemptOutcome;
+
+/// The version that this program writes and reads.
+pub const VERSION: u32 = 1;
+
+/// One line of an `events.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Event {
+    pub v: u32,
+    /// Rises by one without gaps within one file, from 1.
+    pub seq: u64,
+    /// Seconds on the monotonic clock since the first event of the file.
+    pub t: f64,
+    /// The same moment for people, in UTC.
+    pub wall: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// Who made something happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// The start plan.
+    Plan,
+    /// A command of the user or a scenario.
+    Command,
+    /// A fault, done on purpose.
+    Fault,
+    /// The service's `restart` policy.
+    RestartPolicy,
+    /// The session is ending.
+    End,
+}
+
+/// What a replica's process came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Exit {
+    /// Its exit code, where it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// The signal that ended it, where one did: `SIGKILL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+}
+
+impl Exit {
+    /// Whether it ended with code 0.
+    pub fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.code, &self.signal) {
+            (_, Some(signal)) => write!(f, "killed by {signal}"),
+            (Some(code), None) => write!(f, "exit code {code}"),
+            (None, None) => f.write_str("could not be started"),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind")]
+pub enum EventKind {
+    #[serde(rename = "session.starting")]
+    SessionStarting { stack: StackName, name: String },
+    #[serde(rename = "session.ready")]
+    SessionReady {},
+    #[serde(rename = "session.degraded")]
+    SessionDegraded { why: String },
+    #[serde(rename = "session.draining")]
+    SessionDraining {},
+    #[serde(rename = "session.stopping")]
+    SessionStopping { why: String },
+    #[serde(rename = "session.ended")]
+    SessionEnded { why: String },
+
+    #[serde(rename = "task.started")]
+    TaskStarted { task: TaskName, pid: i32 },
+    #[serde(rename = "task.succeeded")]
+    TaskSucceeded { task: TaskName, duration_ms: u64 },
+    #[serde(rename = "task.failed")]
+    TaskFailed {
+        task: TaskName,
+        #[serde(flatten)]
+        exit: Exit,
+        duration_ms: u64,
+        last_lines: Vec<String>,
+        why: String,
+    },
+
+    #[serde(rename = "replica.starting")]
+    ReplicaStarting { replica: ReplicaName, generation: u32, by: Cause },
+    #[serde(rename = "replica.started")]
+    ReplicaStarted { replica: ReplicaName, generation: u32, pid: i32 },
+    #[serde(rename = "replica.ready")]
+    ReplicaReady { replica: ReplicaName, generation: u32, ready_ms: f64 },
+    #[serde(rename = "replica.unhealthy")]
+    ReplicaUnhealthy { replica: ReplicaName, generation: u32, why: String, last_lines: Vec<String> },
+    #[serde(rename = "replica.paused")]
+    ReplicaPaused { replica: ReplicaName, generation: u32, by: Cause },
+    #[serde(rename = "replica.resumed")]
+    ReplicaResumed { replica: ReplicaName, generation: u32, by: Cause },
+    #[serde(rename = "replica.stopping")]
+    ReplicaStopping { replica: ReplicaName, generation: u32, by: Cause },
+    /// Its process has ended, or never came to be. `expected`: it was ended on purpose.
+    #[serde(rename = "replica.exited")]
+    ReplicaExited {
+        replica: ReplicaName,
+        generation: u32,
+        #[serde(flatten)]
+        exit: Exit,
+        expected: bool,
+        /// Why there never was a process, where that is so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+        last_lines: Vec<String>,
+    },
+
+    #[serde(rename = "restart.requested")]
+    RestartRequested {
+        replica: ReplicaName,
+        request: u64,
+        /// The request that this one is served together with, where one was waiting already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        merged_into: Option<u64>,
+    },
+    #[serde(rename = "restart.served")]
+    RestartServed { replica: ReplicaName, request: u64, generation: u32 },
+
+    #[serde(rename = "fault.applied")]
+    FaultApplied { fault: u64, what: String, replica: ReplicaName, by: Cause },
+    #[serde(rename = "fault.healed")]
+    FaultHealed { fault: u64 },
+
+    #[serde(rename = "run.started")]
+    RunStarted { run: String, scenarios: u32 },
+    #[serde(rename = "scenario.started")]
+    ScenarioStarted { scenario: ScenarioName },
+    #[serde(rename = "scenario.ended")]
+    ScenarioEnded { scenario: ScenarioName, outcome: crate::ScenarioOutcome, duration_ms: u64 },
+    #[serde(rename = "attempt.started")]
+    AttemptStarted { scenario: ScenarioName, attempt: u32, deadline_ms: u64, session_dir: PathBuf },
+    #[serde(rename = "attempt.ended")]
+    AttemptEnded {
+        scenario: ScenarioName,
+        attempt: u32,
+        outcome: AttemptOutcome,
+        duration_ms: u64,
+        /// Why it is not `passed`, where there is more to say than the outcome.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    #[serde(rename = "run.ended")]
+    RunEnded {
+        #[serde(flatten)]
+        summary: serde_json::Map<String, serde_json::Value>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_flat_object() {
+        let event = Event {
+            v: VERSION,
+            seq: 17,
+            t: 1.25,
+            wall: "2026-11-20T13:44:05.123Z".to_owned(),
+            session: Some(SessionId::new("k3f9-x2ab").unwrap()),
+            kind: EventKind::ReplicaReady {
+                replica: ReplicaName::new("api-2").unwrap(),
+                generation: 1,
+                ready_ms: 4.5,
+            },
+        };
+        let line = serde_json::to_string(&event).unwrap();
+        assert_eq!(
+            line,
+            r#"{"v":1,"seq":17,"t":1.25,"wall":"2026-11-20T13:44:05.123Z","session":"k3f9-x2ab","kind":"replica.ready","replica":"api-2","generation":1,"ready_ms":4.5}"#
+        );
+        assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+    }
+}

@@ -1,0 +1,267 @@
+//! The plan: a stack with everything decided. Addresses, argument lists, environments and the order of
+//! starting are all here, so that a backend only has to do what it says.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use belljar_model::{ReplicaName, ServiceName, SessionId, SessionName, StackName, TaskName};
+
+/// What a stack has to be told before it can be planned. Everything that differs between two sessions of one
+/// stack is in here.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub session_id: SessionId,
+    pub session_name: SessionName,
+    /// The session's own directory on the host; volumes lie in `volumes/REPLICA/VOLUME` below it.
+    pub session_dir: PathBuf,
+    pub seed: u64,
+    /// The host's environment, for `${env.NAME}`, `inherit_env` and the few variables that always pass.
+    pub host_env: BTreeMap<String, String>,
+}
+
+/// A stack, ready to be carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub stack: StackName,
+    /// The directory of the (first) stack file; relative paths of the file start here.
+    pub dir: PathBuf,
+    pub filesystem: Filesystem,
+    pub home: Home,
+    /// In the order of the file.
+    pub services: Vec<ServicePlan>,
+    pub tasks: Vec<TaskPlan>,
+    pub suites: Vec<SuitePlan>,
+    /// The units in an order in which they can be started one after another.
+    pub order: Vec<UnitName>,
+    /// The session's own address: the bridge, where its name server listens and commands run.
+    pub address: Ipv4Addr,
+    /// Length of the network's prefix in bits.
+    pub prefix: u8,
+    /// `DB_HOST`, `DB_PORT`, `DB_URL`, `API_REPLICAS`, …: what `run`, `exec` and scenarios get on top of the
+    /// caller's environment.
+    pub command_env: BTreeMap<String, String>,
+    /// Directories of programs that were found outside the usual places; they stay visible in the session.
+    pub program_dirs: Vec<PathBuf>,
+}
+
+/// What replicas and commands see of the host's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filesystem {
+    /// As they are.
+    Host,
+    /// As they are, and nothing outside the session's own directories can be written.
+    ReadOnly,
+    /// As they are, and what is written outside the artifacts ends with the session.
+    Overlay,
+}
+
+/// What replicas and commands see of the home directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    Host,
+    /// An empty directory that ends with the session.
+    Private,
+}
+
+/// A part of a stack that others can come after.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnitName {
+    Service(ServiceName),
+    Task(TaskName),
+}
+
+/// `after`: what has to hold of another unit first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dependency {
+    pub on: UnitName,
+    pub condition: Condition,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// Every replica has been started.
+    Started,
+    /// Every replica is ready.
+    Ready,
+    /// The task has ended with code 0.
+    Succeeded,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServicePlan {
+    pub name: ServiceName,
+    /// The recipe that it was made from.
+    pub recipe: Option<String>,
+    pub replicas: Vec<ReplicaPlan>,
+    pub boot: Boot,
+    pub after: Vec<Dependency>,
+    pub restart: RestartPolicy,
+    pub stop: StopPlan,
+    /// In the order of the file; the first is `SERVICE_PORT`.
+    pub ports: Vec<PortPlan>,
+    /// Outputs by name: `url` and what else the recipe gives.
+    pub outputs: BTreeMap<String, String>,
+}
+
+/// How the replicas of a service start for the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    Parallel,
+    /// Each after the one before it is ready.
+    Serial,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartPolicy {
+    Never,
+    /// When it ends with a failure that nobody asked for.
+    OnFailure,
+    /// Whenever it ends and nobody asked for it.
+    Always,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StopPlan {
+    /// The signal's number.
+    pub signal: i32,
+    /// After this, SIGKILL.
+    pub within: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortPlan {
+    pub name: String,
+    pub port: u16,
+    pub protocol: Protocol,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplicaPlan {
+    pub name: ReplicaName,
+    pub address: Ipv4Addr,
+    pub argv: Vec<String>,
+    /// Runs once, before the first start, in the replica's own place: `initdb`.
+    pub init: Option<Vec<String>>,
+    /// Whole: nothing is inherited on top of it.
+    pub env: BTreeMap<String, String>,
+    pub cwd: PathBuf,
+    pub volumes: Vec<VolumePlan>,
+    pub files: Vec<FilePlan>,
+    pub ready: ReadyPlan,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumePlan {
+    pub name: String,
+    /// Where it lies on the host, inside the session's directory.
+    pub source: PathBuf,
+    /// Where the replica sees it besides.
+    pub target: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePlan {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadyPlan {
+    pub check: Check,
+    /// After this the session is given up.
+    pub within: Duration,
+    /// The check must hold this long.
+    pub stable: Duration,
+}
+
+/// What makes a replica ready.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Check {
+    /// Nothing but that its process was started.
+    Started,
+    /// Every one of these TCP ports takes connections.
+    Tcp { ports: Vec<u16> },
+    /// GET answers with `status` (any 2xx where none is given) and a body that `body` matches.
+    Http { port: u16, path: String, status: Option<u16>, body: Option<String> },
+    /// The command ends with code 0. It runs in the replica's own place.
+    Exec { argv: Vec<String> },
+    /// A whole line of its output matches this regular expression.
+    Log { pattern: String },
+    /// It says `READY=1` as `sd_notify` does.
+    Notify,
+    /// The file exists, as the replica sees it.
+    File { path: PathBuf },
+    /// The unix socket takes connections, as the replica sees it.
+    Socket { path: PathBuf },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskPlan {
+    pub name: TaskName,
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: PathBuf,
+    pub after: Vec<Dependency>,
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SuitePlan {
+    pub name: String,
+    /// Glob below the stack's directory; every executable file that it matches is a scenario.
+    pub scenarios: String,
+    pub tags: Vec<String>,
+    pub timeout: Duration,
+    /// How many more attempts a scenario gets that did not pass.
+    pub retries: u32,
+    pub env: BTreeMap<String, String>,
+    /// Nothing else runs beside its scenarios.
+    pub exclusive: bool,
+    /// How many of the `-j` places a scenario takes.
+    pub weight: u32,
+    pub requires: Requires,
+    /// Runs once per session before the scenario; `NAME=value` lines that it writes to `$BELLJAR_EXPORTS`
+    /// reach the scenario's environment.
+    pub setup: Option<Vec<String>>,
+    pub home: Option<Home>,
+}
+
+/// What a suite needs of the machine, else its scenarios are skipped with the reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requires {
+    pub env: Vec<String>,
+    pub commands: Vec<String>,
+    pub capabilities: Vec<String>,
+}
+
+impl Plan {
+    pub fn service(&self, name: &ServiceName) -> Option<&ServicePlan> {
+        self.services.iter().find(|one| one.name == *name)
+    }
+
+    pub fn task(&self, name: &TaskName) -> Option<&TaskPlan> {
+        self.tasks.iter().find(|one| one.name == *name)
+    }
+
+    /// Every replica of every service, in the order of the file.
+    pub fn replicas(&self) -> impl Iterator<Item = &ReplicaPlan> {
+        self.services.iter().flat_map(|service| &service.replicas)
+    }
+}
+
+impl std::fmt::Display for UnitName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Service(name) => name.fmt(f),
+            Self::Task(name) => name.fmt(f),
+        }
+    }
+}
