@@ -64,9 +64,12 @@ pub struct TaskView {
     pub state: TaskState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// The last lines of its log, where it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub last_lines: Vec<String>,
 }
 
-/// What can be done to replicas: `POST /v1/replicas/{target}/{verb}`. Each answer means that it is true now.
+/// What can be done to replicas: `POST /v1/replicas/{verb}` with [`Targets`]. Each answer means that it is true now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verb {
@@ -100,6 +103,19 @@ impl Verb {
     }
 }
 
+/// Whom a verb is for: the body of `POST /v1/replicas/{verb}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Targets {
+    /// Replicas, or services (all their replicas).
+    pub targets: Vec<String>,
+}
+
+/// `POST /v1/down`: ends the session. It is answered when everything of it has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DownRequest {
+    pub why: String,
+}
+
 /// What a verb did, for each replica of its target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
@@ -123,6 +139,18 @@ pub enum WaitFor {
     Exited,
     /// Nothing is under way: no restart, no task, no exec, no starting replica.
     Idle,
+}
+
+impl WaitFor {
+    pub const ALL: &'static [Self] = &[Self::Ready, Self::Exited, Self::Idle];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Exited => "exited",
+            Self::Idle => "idle",
+        }
+    }
 }
 
 /// `POST /v1/exec` upgrades to a stream of [`crate::frame`] frames; this is its body.
@@ -151,6 +179,9 @@ pub struct TerminalSize {
 pub struct EnvView {
     pub env: BTreeMap<String, String>,
 }
+
+/// The value of `Upgrade` that turns `POST /v1/exec` into a channel of [`crate::frame`] frames.
+pub const EXEC_UPGRADE: &str = "belljar-exec";
 
 /// One line of a replica's log, as `GET /v1/logs` streams them (one JSON object a line).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

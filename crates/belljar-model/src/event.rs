@@ -75,6 +75,13 @@ impl std::fmt::Display for Exit {
     }
 }
 
+/// The replica, task or command that an attempt failed on, and what it said last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Culprit {
+    pub name: String,
+    pub last_lines: Vec<String>,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind")]
@@ -167,6 +174,15 @@ pub enum EventKind {
         /// Why it is not `passed`, where there is more to say than the outcome.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<String>,
+        /// The session's directory, where it was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kept: Option<PathBuf>,
+        /// The last lines of the scenario's own output, where it did not pass.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        last_lines: Vec<String>,
+        /// What it failed on besides the scenario itself, where there is such a one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        culprit: Option<Culprit>,
     },
     #[serde(rename = "run.ended")]
     RunEnded {

@@ -10,6 +10,8 @@ pub mod exit;
 pub mod fold;
 pub mod name;
 pub mod outcome;
+pub mod run;
+pub mod signal;
 pub mod state;
 
 pub use error_code::ErrorCode;
@@ -20,4 +22,5 @@ pub use name::{
     NameError, ReplicaName, ScenarioName, Selector, ServiceName, SessionId, SessionName, StackName, TaskName,
 };
 pub use outcome::{AttemptOutcome, Counts, ScenarioOutcome};
+pub use run::{AttemptSummary, RunEvent, ScenarioSummary, Summary};
 pub use state::{ReplicaState, SessionState, TaskState};

@@ -1,1 +1,43 @@
+//! Sealed sessions on Linux: namespaces, mounts, networks, and the processes that keep them.
+//!
+//! Three kinds of processes work together (see `docs/ARCHITECTURE.md`):
+//!
+//! - the **host process**, threaded, unprivileged: it holds a [`Zygote`] and one [`Init`] per session;
+//! - the **zygote**, single-threaded, forked first thing in `main`: it owns the user namespace and makes each
+//!   session's network and init;
+//! - each session's **init**, pid 1 of the session: it makes the file tree, starts processes, reaps, signals.
+//!
+//! They speak JSON over `SOCK_SEQPACKET` pairs. Whoever is above dies, everything below dies: the end of the
+//! socket and the parent-death signal say so to each, and the kernel kills what is in a pid namespace with its
+//! pid 1. Everything is made by system calls and netlink; no helper program is run.
+
+#![expect(unsafe_code, reason = "forking, namespaces and mounts are system calls that Rust cannot check")]
+
+mod channel;
+mod devices;
+mod diag;
+mod error;
+mod host;
+mod identity;
+mod init;
+mod mount;
+mod netlink;
+mod overlay;
+mod probe;
+mod processes;
+mod protocol;
+mod slot;
+mod sockets;
+mod spawn;
 pub mod spec;
+mod sys;
+mod target;
+mod tree;
+mod zygote;
+
+pub use diag::is_listening;
+pub use error::{SandboxError, Step};
+pub use host::{Init, Zygote};
+pub use identity::{Identity, identity};
+pub use probe::{Capability, probe};
+pub use protocol::{Answer, Ask, Message, ProcessInfo, Request};

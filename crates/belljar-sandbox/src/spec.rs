@@ -59,6 +59,8 @@ pub struct ProcessSpec {
     /// The caller's number for it, never used twice in one session.
     pub unit: u64,
     pub place: Place,
+    /// It is the replica itself: with it ends everything that is left in its place, before its exit is told.
+    pub main: bool,
     pub argv: Vec<String>,
     /// Whole: nothing is inherited. PATH in it is where `argv[0]` is looked up, inside the session.
     pub env: Vec<(String, String)>,

@@ -1,0 +1,22 @@
+//! The supervisor: the actor that owns one session. It starts, watches, breaks and ends it, and writes down what
+//! happened.
+//!
+//! [`machine`] decides, the driver carries out, a [`backend::Backend`] does it, and the control protocol lets
+//! others ask. Everything flows one way: input → machine → effects → backend → reports, which are input again.
+
+pub mod backend;
+mod control;
+mod driver;
+pub mod logs;
+pub mod machine;
+mod native;
+pub mod openapi;
+mod ready_fd;
+pub mod session;
+mod terminal;
+pub mod timeline;
+
+pub use driver::Handle;
+pub use native::{Command, CommandError, CommandSpec};
+pub use session::{Config, LaunchError, NotReady, Session, User};
+pub use timeline::WallClock;

@@ -1,1 +1,30 @@
+//! From the text of a stack file to a plan: [`Stack::parse`] checks a file whole and says everything that is
+//! wrong with it, each at its place; [`Stack::plan`] then decides addresses, commands and environments for one
+//! session. This crate reads the files that it is given, and nothing else.
+
+mod declare;
+mod dependencies;
+mod environment;
+mod fault;
+mod keys;
+mod near;
+mod order;
 pub mod plan;
+mod planner;
+mod programs;
+mod read;
+mod read_service;
+mod readiness;
+mod recipe;
+mod reference;
+mod resolve;
+mod source;
+mod stack;
+mod walk;
+
+pub use fault::{Fault, Faults};
+pub use plan::{Context, Plan};
+pub use programs::{HostPrograms, Programs};
+pub use recipe::{Output, Parameter, ParameterKind, Program, Recipe, RecipeBook};
+pub use source::{SourceFile, locate};
+pub use stack::{PlanError, Stack};

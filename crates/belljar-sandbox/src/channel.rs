@@ -1,0 +1,147 @@
+//! Messages with descriptors over a `SOCK_SEQPACKET` pair: one packet is one message, whole or not at all.
+//! What does not fit into a packet travels in a memfd beside it (environments can be big).
+
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Read as _, Seek as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{During as _, SandboxError, Step};
+
+/// Above this a payload goes into a memfd: well below the smallest socket buffer in use.
+const INLINE: usize = 60 * 1024;
+/// As many descriptors as one message may carry: a session's namespaces are the most.
+const DESCRIPTORS: usize = 250;
+
+/// The first byte of a packet says where its payload is.
+const IN_PACKET: u8 = 0;
+const IN_MEMFD: u8 = 1;
+
+/// A pair of connected, non-blocking ends.
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).during(Step::Send)
+}
+
+/// A message as it goes over the wire, so that it can wait in a queue.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    bytes: Vec<u8>,
+    memfd: Option<OwnedFd>,
+}
+
+impl Packet {
+    pub(crate) fn new(message: &impl Serialize) -> Result<Self, SandboxError> {
+        let mut bytes = vec![IN_PACKET];
+        serde_json::to_writer(&mut bytes, message).map_err(|_| SandboxError::Protocol)?;
+        if bytes.len() <= INLINE {
+            return Ok(Self { bytes, memfd: None });
+        }
+        let memfd = memfd_create("belljar-message", MemfdFlags::CLOEXEC).during(Step::Send)?;
+        let mut file = File::from(memfd);
+        file.write_all(&bytes[1..]).during(Step::Send)?;
+        Ok(Self { bytes: vec![IN_MEMFD], memfd: Some(file.into()) })
+    }
+
+    /// Sends it with descriptors; `false` where the socket is full.
+    pub(crate) fn try_send(
+        &self,
+        socket: BorrowedFd<'_>,
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<bool, SandboxError> {
+        let all: Vec<BorrowedFd<'_>> =
+            self.memfd.iter().map(AsFd::as_fd).chain(fds.iter().copied()).collect();
+        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if !all.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&all)) {
+            return Err(SandboxError::Protocol);
+        }
+        match sendmsg(socket, &[IoSlice::new(&self.bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(_) => Ok(true),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => Err(SandboxError::Gone),
+            Err(errno) => Err(errno).during(Step::Send),
+        }
+    }
+}
+
+/// Sends a message, waiting while the socket is full. The other side always reads, so that is short.
+pub(crate) fn send(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), SandboxError> {
+    let packet = Packet::new(message)?;
+    while !packet.try_send(socket, fds)? {
+        wait(socket, PollFlags::OUT)?;
+    }
+    Ok(())
+}
+
+/// Receives a message if one waits. The end of the connection is [`SandboxError::Gone`].
+pub(crate) fn try_receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+) -> Result<Option<(T, Vec<OwnedFd>)>, SandboxError> {
+    let mut bytes = vec![0; INLINE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received =
+        recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC);
+    let received = match received {
+        Ok(received) => received,
+        Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+        Err(Errno::CONNRESET | Errno::PIPE) => return Err(SandboxError::Gone),
+        Err(errno) => return Err(errno).during(Step::Receive),
+    };
+    let mut fds = Vec::new();
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(SandboxError::Protocol);
+    }
+    let message = match bytes[..received.bytes].split_first() {
+        None => return Err(SandboxError::Gone),
+        Some((&IN_PACKET, payload)) => serde_json::from_slice(payload),
+        Some((&IN_MEMFD, [])) if !fds.is_empty() => {
+            let mut file = File::from(fds.remove(0));
+            let mut payload = Vec::new();
+            file.rewind().during(Step::Receive)?;
+            file.read_to_end(&mut payload).during(Step::Receive)?;
+            serde_json::from_slice(&payload)
+        }
+        Some(_) => return Err(SandboxError::Protocol),
+    };
+    message.map(|message| Some((message, fds))).map_err(|_| SandboxError::Protocol)
+}
+
+/// Receives a message, waiting for it.
+pub(crate) fn receive<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+) -> Result<(T, Vec<OwnedFd>), SandboxError> {
+    loop {
+        if let Some(received) = try_receive(socket)? {
+            return Ok(received);
+        }
+        wait(socket, PollFlags::IN)?;
+    }
+}
+
+fn wait(socket: BorrowedFd<'_>, events: PollFlags) -> Result<(), SandboxError> {
+    match poll(&mut [PollFd::from_borrowed_fd(socket, events)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(errno) => Err(errno).during(Step::Wait),
+    }
+}

@@ -1,0 +1,454 @@
+//! A session's init, pid 1 of its namespace: how it comes to be, and the loop that it lives in.
+//!
+//! The loop never waits for anything but its next event. What takes time (a program that is about to run,
+//! processes that are about to end or to stand still) is kept as a value and looked at again.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{ErrorKind, Read as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Mode;
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, WaitOptions};
+use rustix::time::Timespec;
+
+use crate::channel::{self, Packet};
+use crate::error::{During as _, SandboxError, Step};
+use crate::identity::Identity;
+use crate::processes::{self, Atlas, Process};
+use crate::protocol::{Answer, Ask, Message, ProcessInfo, Request};
+use crate::slot::{Slot, enter_network};
+use crate::sockets;
+use crate::spawn::{self, Ground};
+use crate::spec::{ExitStatus, Place, ProcessSpec, SessionSpec, Target};
+use crate::sys::{self, Disposition};
+use crate::tree;
+use crate::zygote::tie_to_parent;
+
+/// What the zygote gives to an init.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) spec: &'a SessionSpec,
+    pub(crate) identity: Identity,
+    pub(crate) umask: Mode,
+    pub(crate) tenants: BorrowedFd<'a>,
+    pub(crate) control: BorrowedFd<'a>,
+    /// The session's network comes through this when it is built.
+    pub(crate) handover: BorrowedFd<'a>,
+}
+
+/// How long processes may take to end or to stand still.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before processes are looked at again.
+const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000 };
+
+/// The whole life of an init.
+pub(crate) fn run(start: &Start<'_>) -> i32 {
+    match seal(start) {
+        Ok(session) => match session.serve() {
+            Ok(()) | Err(SandboxError::Gone) => libc::EXIT_SUCCESS,
+            Err(_) => libc::EXIT_FAILURE,
+        },
+        Err(error) => {
+            // Without the host there is nobody to tell.
+            let _ = channel::send(start.control, &Err::<(), _>(error), &[]);
+            libc::EXIT_FAILURE
+        }
+    }
+}
+
+fn seal<'a>(start: &Start<'a>) -> Result<Session<'a>, SandboxError> {
+    // Should the zygote have died before this, the end of the handover says so.
+    tie_to_parent()?;
+    sys::close_all_but(&[start.control, start.handover, start.tenants]).during(Step::CloseDescriptors)?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::NameProcess)?;
+    rustix::thread::set_name(c"belljar-init").during(Step::NameProcess)?;
+    sys::set_disposition(libc::SIGCHLD, Disposition::Default).during(Step::BlockSignals)?;
+    let children = sys::signals_as_messages(&[libc::SIGCHLD]).during(Step::BlockSignals)?;
+    rustix::system::sethostname(start.spec.hostname.as_bytes()).during(Step::SetHostName)?;
+    tree::make(start.spec, start.identity)?;
+    let slot = Slot::receive(start.handover, start.spec.network.replicas.len())?;
+    enter_network(slot.namespace(Place::Session)?)?;
+    tree::mount_sys()?;
+    let atlas = Atlas::new(&slot)?;
+    channel::send(start.control, &Ok::<(), SandboxError>(()), &[])?;
+    Ok(Session {
+        control: start.control,
+        children,
+        ground: Ground { identity: start.identity, umask: start.umask, tenants: start.tenants },
+        slot,
+        atlas,
+        units: HashMap::new(),
+        starting: Vec::new(),
+        watches: Vec::new(),
+        outbox: VecDeque::new(),
+    })
+}
+
+#[derive(Debug)]
+struct Session<'a> {
+    control: BorrowedFd<'a>,
+    children: OwnedFd,
+    ground: Ground<'a>,
+    slot: Slot,
+    atlas: Atlas,
+    units: HashMap<u64, Unit>,
+    /// Processes that are on their way to their program.
+    starting: Vec<Starting>,
+    watches: Vec<Watch>,
+    /// What the host has not taken yet.
+    outbox: VecDeque<(Packet, Option<OwnedFd>)>,
+}
+
+/// A process that the host has asked for.
+#[derive(Debug, Clone, Copy)]
+struct Unit {
+    pid: i32,
+    place: Place,
+    main: bool,
+    /// Its process has not been reaped. A dead one is kept as long as there is something left of its terminal
+    /// session, which keeps its number from being used again.
+    alive: bool,
+}
+
+#[derive(Debug)]
+struct Starting {
+    request: u64,
+    unit: u64,
+    pid: i32,
+    /// None where it has told that it failed: it ends then, and is heard of when it has.
+    told: Option<std::fs::File>,
+    text: Vec<u8>,
+}
+
+/// Something that is to become true of some processes.
+#[derive(Debug)]
+struct Watch {
+    target: Target,
+    goal: Goal,
+    deadline: Instant,
+    then: Then,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    Dead,
+    Still,
+}
+
+#[derive(Debug)]
+enum Then {
+    Reply(u64),
+    /// A replica has ended.
+    Tell(u64, ExitStatus),
+}
+
+impl Session<'_> {
+    /// Lives until the host is gone. The kernel then kills what is left.
+    fn serve(mut self) -> Result<(), SandboxError> {
+        loop {
+            self.wait()?;
+            while let Some((request, fds)) = channel::try_receive::<Request>(self.control)? {
+                self.handle(request, fds)?;
+            }
+            self.hear_starting()?;
+            self.reap()?;
+            self.watch()?;
+            self.flush()?;
+        }
+    }
+
+    fn wait(&self) -> Result<(), SandboxError> {
+        let mut control = PollFlags::IN;
+        control.set(PollFlags::OUT, !self.outbox.is_empty());
+        let mut fds =
+            vec![PollFd::from_borrowed_fd(self.control, control), PollFd::new(&self.children, PollFlags::IN)];
+        let told = self.starting.iter().filter_map(|starting| starting.told.as_ref());
+        fds.extend(told.map(|told| PollFd::new(told, PollFlags::IN)));
+        let pause = (!self.watches.is_empty()).then_some(&PAUSE);
+        match poll(&mut fds, pause) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno).during(Step::Wait),
+        }
+    }
+
+    fn handle(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(), SandboxError> {
+        let Request { id, ask } = request;
+        let result = match ask {
+            Ask::Spawn(spec) => match self.spawn(id, &spec, fds) {
+                Ok(()) => return Ok(()),
+                Err(error) => Err(error),
+            },
+            Ask::KillAll(target) => return self.start_watch(target, Goal::Dead, Then::Reply(id)),
+            Ask::Freeze(target) => return self.start_watch(target, Goal::Still, Then::Reply(id)),
+            Ask::Thaw(target) => self.signal(target, libc::SIGCONT).map(|_| Answer::Done),
+            Ask::Signal { target, signal } => {
+                self.signal(target, signal).map(|processes| Answer::Signalled { processes })
+            }
+            Ask::Socket(spec) => match sockets::make(&spec, &self.slot) {
+                Ok(socket) => return self.reply(id, Ok(Answer::Socket), Some(socket)),
+                Err(error) => Err(error),
+            },
+            Ask::Check { unit, check } => match self.units.get(&unit) {
+                Some(unit) if unit.alive => sockets::check(unit.pid, &check).map(Answer::Holds),
+                _ => Ok(Answer::Holds(false)),
+            },
+            Ask::Processes => self.processes().map(Answer::Processes),
+        };
+        self.reply(id, result, None)
+    }
+
+    // What starts and ends.
+
+    fn spawn(&mut self, request: u64, spec: &ProcessSpec, fds: Vec<OwnedFd>) -> Result<(), SandboxError> {
+        let standard = <[OwnedFd; 3]>::try_from(fds).map_err(|_| SandboxError::Protocol)?;
+        let network = self.slot.namespace(spec.place)?;
+        let (child, told) = spawn::start(spec, network, &standard, self.ground)?;
+        let ProcessSpec { unit, place, main, .. } = *spec;
+        self.units.insert(unit, Unit { pid: child.pid, place, main, alive: true });
+        let told = Some(told.into());
+        self.starting.push(Starting { request, unit, pid: child.pid, told, text: Vec::new() });
+        Ok(())
+    }
+
+    /// Finds out which of the programs that were to start do run by now.
+    fn hear_starting(&mut self) -> Result<(), SandboxError> {
+        for index in (0..self.starting.len()).rev() {
+            if self.starting[index].runs() {
+                self.started(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, index: usize) -> Result<(), SandboxError> {
+        let Starting { request, unit, pid, text, .. } = self.starting.swap_remove(index);
+        let result = if text.is_empty() {
+            if let Some(unit) = self.units.get(&unit) {
+                self.atlas.settle(pid, unit.place);
+            }
+            Ok(Answer::Spawned { pid })
+        } else {
+            // It never was; its exit is not told.
+            self.units.remove(&unit);
+            Err(serde_json::from_slice(&text).unwrap_or(SandboxError::Protocol))
+        };
+        self.reply(request, result, None)
+    }
+
+    fn reap(&mut self) -> Result<(), SandboxError> {
+        // The message only says that there is something to reap.
+        let mut message = [0; 1024];
+        while rustix::io::read(&self.children, &mut message).is_ok() {}
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    let status = match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => ExitStatus::Code(code),
+                        (None, Some(signal)) => ExitStatus::Signal(signal),
+                        (None, None) => continue,
+                    };
+                    self.ended(pid.as_raw_nonzero().get(), status)?;
+                }
+                Ok(None) | Err(Errno::CHILD) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno).during(Step::Wait),
+            }
+        }
+    }
+
+    fn ended(&mut self, pid: i32, status: ExitStatus) -> Result<(), SandboxError> {
+        // It is dead, so what it had to say has been said.
+        if let Some(index) = self.starting.iter().position(|starting| starting.pid == pid) {
+            self.starting[index].runs();
+            self.started(index)?;
+        }
+        let found = self.units.iter_mut().find(|(_, unit)| unit.alive && unit.pid == pid);
+        // Else an orphan, which is ours to reap and nobody's to hear of.
+        let Some((&number, unit)) = found else { return Ok(()) };
+        unit.alive = false;
+        let unit = *unit;
+        if unit.main
+            && let Place::Replica(replica) = unit.place
+        {
+            return self.start_watch(Target::Replica(replica), Goal::Dead, Then::Tell(number, status));
+        }
+        if !processes::all()?.iter().any(|process| process.session == pid) {
+            self.units.remove(&number);
+        }
+        self.tell(&Message::Exited { unit: number, status }, None)
+    }
+
+    // What is said to processes.
+
+    fn signal(&self, target: Target, signal: i32) -> Result<u32, SandboxError> {
+        let mut count = 0;
+        for pid in self.members(target, &processes::all()?)? {
+            count += u32::from(send_signal(pid, signal)?);
+        }
+        Ok(count)
+    }
+
+    /// The live processes that a target means.
+    fn members(&self, target: Target, all: &[Process]) -> Result<Vec<i32>, SandboxError> {
+        let unit = |number| self.units.get(&number);
+        let pids = |keep: &dyn Fn(&Process) -> bool| -> Vec<i32> {
+            all.iter().filter(|process| keep(process)).map(|process| process.pid).collect()
+        };
+        match target {
+            Target::Unit(number) => Ok(match unit(number).filter(|unit| unit.alive) {
+                Some(unit) => pids(&|process| process.pid == unit.pid),
+                None => Vec::new(),
+            }),
+            Target::UnitGroup(number) => Ok(match unit(number) {
+                Some(unit) => {
+                    pids(&|process| process.session == unit.pid || (unit.alive && process.pid == unit.pid))
+                }
+                None => Vec::new(),
+            }),
+            Target::Replica(replica) => {
+                let place = Place::Replica(replica);
+                self.slot.namespace(place)?;
+                let places = self.atlas.places(all);
+                // On its way there, a process is still elsewhere.
+                let on_its_way = |pid| {
+                    self.starting.iter().any(|starting| {
+                        starting.pid == pid && unit(starting.unit).is_some_and(|unit| unit.place == place)
+                    })
+                };
+                Ok(pids(&|process| places.get(&process.pid) == Some(&Some(place)) || on_its_way(process.pid)))
+            }
+        }
+    }
+
+    fn start_watch(&mut self, target: Target, goal: Goal, then: Then) -> Result<(), SandboxError> {
+        let watch = Watch { target, goal, deadline: Instant::now() + PATIENCE, then };
+        if let Some(watch) = self.look(watch)? {
+            self.watches.push(watch);
+        }
+        Ok(())
+    }
+
+    fn watch(&mut self) -> Result<(), SandboxError> {
+        for watch in std::mem::take(&mut self.watches) {
+            if let Some(watch) = self.look(watch)? {
+                self.watches.push(watch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether a watch has come to its end, and does what brings that nearer. Gives back one that has not.
+    fn look(&mut self, watch: Watch) -> Result<Option<Watch>, SandboxError> {
+        let result = match self.approach(&watch) {
+            Ok(None) => Ok(()),
+            Ok(Some(pid)) if Instant::now() > watch.deadline => {
+                let freezing = watch.goal == Goal::Still;
+                Err(SandboxError::Stuck { pid, freezing, seconds: PATIENCE.as_secs() })
+            }
+            Ok(Some(_)) => return Ok(Some(watch)),
+            Err(error) => Err(error),
+        };
+        match watch.then {
+            Then::Reply(id) => self.reply(id, result.map(|()| Answer::Done), None)?,
+            Then::Tell(unit, status) => {
+                if let Some(unit) = self.units.remove(&unit) {
+                    self.atlas.forget(unit.place);
+                }
+                self.tell(&Message::Exited { unit, status }, None)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Does what brings the goal of a watch nearer; one of the processes that are not there yet.
+    fn approach(&self, watch: &Watch) -> Result<Option<i32>, SandboxError> {
+        let mut lagging = None;
+        for pid in self.members(watch.target, &processes::all()?)? {
+            match watch.goal {
+                Goal::Dead => {
+                    send_signal(pid, libc::SIGKILL)?;
+                    lagging = Some(pid);
+                }
+                Goal::Still if processes::is_still(pid) => {}
+                Goal::Still => {
+                    send_signal(pid, libc::SIGSTOP)?;
+                    lagging = Some(pid);
+                }
+            }
+        }
+        Ok(lagging)
+    }
+
+    fn processes(&self) -> Result<Vec<ProcessInfo>, SandboxError> {
+        let all = processes::all()?;
+        let places = self.atlas.places(&all);
+        let units: HashMap<i32, u64> = self.units.iter().map(|(number, unit)| (unit.pid, *number)).collect();
+        // What is on its way to its program is not one yet, and what is on its way out none any more.
+        let runs = |process: &&Process| {
+            !process.is_ending && self.starting.iter().all(|starting| starting.pid != process.pid)
+        };
+        let info = |process: &Process| ProcessInfo {
+            pid: process.pid,
+            parent: process.parent,
+            place: places.get(&process.pid).copied().flatten(),
+            command: processes::command(process.pid),
+            unit: units.get(&process.session).copied(),
+        };
+        Ok(all.iter().filter(runs).map(info).collect())
+    }
+
+    // What is said to the host.
+
+    fn reply(
+        &mut self,
+        id: u64,
+        result: Result<Answer, SandboxError>,
+        fd: Option<OwnedFd>,
+    ) -> Result<(), SandboxError> {
+        self.tell(&Message::Reply { id, result }, fd)
+    }
+
+    fn tell(&mut self, message: &Message, fd: Option<OwnedFd>) -> Result<(), SandboxError> {
+        self.outbox.push_back((Packet::new(message)?, fd));
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), SandboxError> {
+        while let Some((packet, fd)) = self.outbox.front() {
+            let fds: Vec<BorrowedFd<'_>> = fd.iter().map(OwnedFd::as_fd).collect();
+            if !packet.try_send(self.control, &fds)? {
+                break;
+            }
+            self.outbox.pop_front();
+        }
+        Ok(())
+    }
+}
+
+impl Starting {
+    /// Takes in what the child has to say; whether its program runs.
+    fn runs(&mut self) -> bool {
+        let Some(told) = &mut self.told else { return false };
+        match told.read_to_end(&mut self.text) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => false,
+            // No other error happens to a pipe.
+            _ if self.text.is_empty() => true,
+            _ => {
+                self.told = None;
+                false
+            }
+        }
+    }
+}
+
+/// Whether there was such a process.
+fn send_signal(pid: i32, signal: i32) -> Result<bool, SandboxError> {
+    match sys::kill(pid, signal) {
+        Ok(()) => Ok(true),
+        Err(Errno::SRCH) => Ok(false),
+        Err(errno) => Err(errno).during(Step::Signal),
+    }
+}

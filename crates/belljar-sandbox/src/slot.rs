@@ -1,0 +1,165 @@
+//! A session's network: namespaces joined by a bridge, as a value of its own.
+//!
+//! Ending a bridge is slow for everybody (`docs/decisions`), so slots are made to be kept, leased and proved
+//! clean; and the namespaces of replicas are open to further interfaces, for linked sessions.
+
+use std::io::ErrorKind;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use netlink_packet_route::link::State;
+use rustix::event::poll;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::time::Timespec;
+
+use crate::channel;
+use crate::error::{During as _, SandboxError, Step};
+use crate::netlink::{Batch, Configuration, LOOPBACK};
+use crate::spec::{NetworkSpec, Place};
+use crate::zygote::{open_namespace, unshare, write};
+
+/// The network namespaces of one session.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    session_ns: OwnedFd,
+    replica_ns: Vec<OwnedFd>,
+}
+
+const BRIDGE: u32 = 2;
+const BRIDGE_NAME: &str = "belljar";
+/// A replica's interface.
+const ETH0: u32 = 2;
+/// The first port of the bridge. A pair with equal indexes at both ends would not count as urgent in the
+/// kernel's watch over carriers, and come up a second late.
+const FIRST_PORT: u32 = 100;
+/// As many namespaces as are handed over in one message.
+const BUNDLE: usize = 200;
+/// How long the kernel may take to see that the links are up. It takes well under a millisecond.
+const SETTLE: Duration = Duration::from_secs(5);
+
+impl Slot {
+    /// Makes the namespaces, the bridge and the links, and comes back to `home`.
+    pub(crate) fn build(network: &NetworkSpec, home: BorrowedFd<'_>) -> Result<Self, SandboxError> {
+        let built = Self::build_away(network);
+        enter_network(home)?;
+        built
+    }
+
+    fn build_away(network: &NetworkSpec) -> Result<Self, SandboxError> {
+        let mut replica_ns = Vec::with_capacity(network.replicas.len());
+        let mut replicas = Vec::with_capacity(network.replicas.len());
+        for _ in &network.replicas {
+            replica_ns.push(new_network()?);
+            replicas.push(Configuration::open()?);
+        }
+        let session_ns = new_network()?;
+        let session = Configuration::open()?;
+
+        let mut batch = Batch::default();
+        batch.raise(Step::RaiseLoopback, LOOPBACK);
+        batch.make_bridge(BRIDGE, BRIDGE_NAME);
+        batch.address(BRIDGE, network.address, network.prefix);
+        for (port, namespace) in (FIRST_PORT..).zip(&replica_ns) {
+            let name = format!("r{}", port - FIRST_PORT);
+            batch.make_link((port, &name), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
+        }
+        session.apply(batch)?;
+        for (replica, address) in replicas.iter().zip(&network.replicas) {
+            let mut batch = Batch::default();
+            batch.raise(Step::RaiseLoopback, LOOPBACK);
+            batch.address(ETH0, *address, network.prefix);
+            batch.raise(Step::MakeLink, ETH0);
+            replica.apply(batch)?;
+        }
+        // Last, so that it finds its ports with a carrier and does not wait for one.
+        let mut batch = Batch::default();
+        batch.raise(Step::MakeBridge, BRIDGE);
+        session.apply(batch)?;
+        settle(&session)?;
+        Ok(Self { session_ns, replica_ns })
+    }
+
+    /// Gives the namespaces to a session's init.
+    pub(crate) fn hand_over(&self, socket: BorrowedFd<'_>) -> Result<(), SandboxError> {
+        let all: Vec<BorrowedFd<'_>> =
+            std::iter::once(&self.session_ns).chain(&self.replica_ns).map(OwnedFd::as_fd).collect();
+        for bundle in all.chunks(BUNDLE) {
+            channel::send(socket, &bundle.len(), bundle)?;
+        }
+        Ok(())
+    }
+
+    /// Takes what [`Self::hand_over`] gives.
+    pub(crate) fn receive(socket: BorrowedFd<'_>, replicas: usize) -> Result<Self, SandboxError> {
+        let mut all = Vec::with_capacity(replicas + 1);
+        while all.len() <= replicas {
+            let (count, fds) = channel::receive::<usize>(socket)?;
+            if fds.len() != count {
+                return Err(SandboxError::Protocol);
+            }
+            all.extend(fds);
+        }
+        let replica_ns = all.split_off(1);
+        let session_ns = all.pop().ok_or(SandboxError::Protocol)?;
+        Ok(Self { session_ns, replica_ns })
+    }
+
+    /// The network namespace of a place.
+    pub(crate) fn namespace(&self, place: Place) -> Result<BorrowedFd<'_>, SandboxError> {
+        match place {
+            Place::Session => Ok(self.session_ns.as_fd()),
+            Place::Replica(index) => match self.replica_ns.get(usize::from(index)) {
+                Some(namespace) => Ok(namespace.as_fd()),
+                None => Err(SandboxError::NoSuchReplica(index)),
+            },
+        }
+    }
+
+    /// Every place with its namespace.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (Place, BorrowedFd<'_>)> {
+        let replicas = (0..=u16::MAX).zip(&self.replica_ns);
+        std::iter::once((Place::Session, self.session_ns.as_fd()))
+            .chain(replicas.map(|(index, namespace)| (Place::Replica(index), namespace.as_fd())))
+    }
+}
+
+pub(crate) fn enter_network(namespace: BorrowedFd<'_>) -> Result<(), SandboxError> {
+    move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).during(Step::EnterNetworkNamespace)
+}
+
+/// Moves into a new network namespace, and sets what holds for each of a session's.
+pub(crate) fn new_network() -> Result<OwnedFd, SandboxError> {
+    unshare(UnshareFlags::NEWNET).during(Step::NewNetworkNamespace)?;
+    // Services keep their own ports, also the low ones.
+    set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")?;
+    // What TCP learned of a peer must not reach the next tenant, nor the time after a fault.
+    set("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")?;
+    // No link-local addresses, and none of the talk that comes with them. A kernel without IPv6 has none.
+    match write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1") {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).during_at(Step::NetworkSetting, "net.ipv6.conf.default.addr_gen_mode")
+        }
+        _ => open_namespace("/proc/self/ns/net"),
+    }
+}
+
+fn set(path: &str, value: &str) -> Result<(), SandboxError> {
+    write(path, value).during_at(Step::NetworkSetting, path)
+}
+
+/// Waits until every port forwards. The end of a link that was raised first is switched on by a worker of the
+/// kernel; what is sent before that is lost, and TCP would wait a second before it tries again.
+fn settle(session: &Configuration) -> Result<(), SandboxError> {
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let states = session.states()?;
+        if states.iter().all(|(index, state)| *index < FIRST_PORT || *state == State::Up) {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(rustix::io::Errno::TIMEDOUT).during(Step::Settle);
+        }
+        let pause = Timespec { tv_sec: 0, tv_nsec: 50_000 };
+        poll(&mut [], Some(&pause)).during(Step::Settle)?;
+    }
+}

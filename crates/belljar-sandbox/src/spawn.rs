@@ -1,0 +1,161 @@
+//! Starting a process in a session: the way from a copy of its init to the program of a tenant.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+
+use crate::error::{During as _, SandboxError, Step};
+use crate::identity::Identity;
+use crate::mount::Tree;
+use crate::slot::enter_network;
+use crate::spec::{Place, ProcessSpec};
+use crate::sys::{self, Child, Strings};
+use crate::target;
+use crate::tree;
+use crate::zygote::unshare;
+
+/// What every process of a session gets from its init.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    pub(crate) identity: Identity,
+    pub(crate) umask: Mode,
+    /// The user namespace without power.
+    pub(crate) tenants: BorrowedFd<'a>,
+}
+
+/// Forks a process on its way to its program. The pipe ends without a word when the program runs; else it
+/// carries a [`SandboxError`] as JSON.
+pub(crate) fn start(
+    spec: &ProcessSpec,
+    network: BorrowedFd<'_>,
+    standard: &[OwnedFd; 3],
+    ground: Ground<'_>,
+) -> Result<(Child, OwnedFd), SandboxError> {
+    // Only the reading end: the child may take its time to write.
+    let (told, teller) = pipe_with(PipeFlags::CLOEXEC).during(Step::Spawn)?;
+    rustix::io::ioctl_fionbio(&told, true).during(Step::Spawn)?;
+    let child = sys::spawn(0, || {
+        let Err(error) = become_program(spec, network, standard, ground);
+        // Without its init there is nobody to tell.
+        let _ = serde_json::to_vec(&error).map(|text| File::from(teller).write_all(&text));
+        libc::EXIT_FAILURE
+    })
+    .during(Step::Fork)?;
+    Ok((child, told))
+}
+
+/// In the child: every step in the order that the kernel asks for. Networks and mounts need the power of the
+/// session's user namespace, so they come before the tenants' is entered.
+fn become_program(
+    spec: &ProcessSpec,
+    network: BorrowedFd<'_>,
+    standard: &[OwnedFd; 3],
+    ground: Ground<'_>,
+) -> Result<std::convert::Infallible, SandboxError> {
+    if spec.place != Place::Session {
+        enter_network(network)?;
+    }
+    if spec.place != Place::Session || !spec.binds.is_empty() || !spec.files.is_empty() {
+        unshare(UnshareFlags::NEWNS | UnshareFlags::NEWUTS).during(Step::NewMountNamespace)?;
+        rustix::system::sethostname(spec.hostname.as_bytes()).during(Step::SetHostName)?;
+        arrange_files(spec, ground.identity)?;
+    }
+    become_tenant(ground)?;
+    rustix::process::setsid().during(Step::NewTerminalSession)?;
+    let [stdin, stdout, stderr] = standard;
+    if spec.terminal {
+        rustix::process::ioctl_tiocsctty(stdin).during(Step::TakeTerminal)?;
+    }
+    rustix::stdio::dup2_stdin(stdin).during(Step::PlaceDescriptors)?;
+    rustix::stdio::dup2_stdout(stdout).during(Step::PlaceDescriptors)?;
+    rustix::stdio::dup2_stderr(stderr).during(Step::PlaceDescriptors)?;
+    sys::close_all_on_exec().during(Step::CloseDescriptors)?;
+    rustix::process::umask(ground.umask);
+    match rustix::process::chdir(&spec.cwd) {
+        Ok(()) => {}
+        Err(Errno::NOENT | Errno::NOTDIR) => {
+            return Err(SandboxError::NoSuchDirectory { path: spec.cwd.clone() });
+        }
+        Err(errno) => return Err(errno).during_at(Step::ChangeDirectory, &spec.cwd),
+    }
+    sys::reset_signals().during(Step::ResetSignals)?;
+    execute(spec)
+}
+
+/// The process's own view: its network at /sys, what is bound for it, what was generated for it.
+fn arrange_files(spec: &ProcessSpec, identity: Identity) -> Result<(), SandboxError> {
+    // Taken first: making a place for one must not hide the source of another.
+    let mut binds: Vec<(&Path, Tree)> = Vec::new();
+    for bind in &spec.binds {
+        let tree = Tree::of(&bind.source).during_at(Step::Bind, &bind.source)?;
+        binds.push((&bind.target, tree));
+    }
+    if spec.place != Place::Session {
+        tree::mount_sys()?;
+    }
+    // Those above come before those below, which they would hide.
+    binds.sort_by_key(|(target, _)| target.components().count());
+    for (target, tree) in binds {
+        target::show(tree, target, identity)?;
+    }
+    tree::generate(&spec.files, identity)
+}
+
+fn become_tenant(ground: Ground<'_>) -> Result<(), SandboxError> {
+    move_into_link_name_space(ground.tenants, Some(LinkNameSpaceType::User))
+        .during(Step::EnterUserNamespace)?;
+    let (uid, gid) = (Uid::from_raw(ground.identity.uid), Gid::from_raw(ground.identity.gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).during(Step::BecomeTenant)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).during(Step::BecomeTenant)?;
+    sys::drop_capabilities().during(Step::DropCapabilities)
+}
+
+/// Looks the program up, as a shell would, and becomes it.
+fn execute(spec: &ProcessSpec) -> Result<std::convert::Infallible, SandboxError> {
+    let argv0 = spec.argv.first().cloned().unwrap_or_default();
+    let not_found = || SandboxError::CommandNotFound { argv0: argv0.clone() };
+    let not_executable =
+        |errno: Errno| Err(SandboxError::NotExecutable { argv0: argv0.clone(), errno: errno.raw_os_error() });
+    let variables = spec.env.iter().map(|(name, value)| format!("{name}={value}"));
+    let (Some(argv), Some(env)) = (Strings::new(spec.argv.iter().cloned()), Strings::new(variables)) else {
+        return not_executable(Errno::INVAL);
+    };
+    if argv0.is_empty() {
+        return Err(not_found());
+    }
+    let candidates: Vec<PathBuf> = if argv0.contains('/') {
+        vec![PathBuf::from(&argv0)]
+    } else {
+        let path = spec.env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value.as_str());
+        // An empty entry means the current directory: that is never meant.
+        path.split(':').filter(|entry| !entry.is_empty()).map(|entry| Path::new(entry).join(&argv0)).collect()
+    };
+    let mut refused = None;
+    for candidate in candidates {
+        let Ok(program) = CString::new(candidate.as_os_str().as_bytes()) else { continue };
+        match sys::execve(&program, &argv, &env) {
+            // It is there: what is not there is its interpreter.
+            Errno::NOENT if exists(&candidate) => return not_executable(Errno::NOENT),
+            Errno::NOENT | Errno::NOTDIR => {}
+            // A directory, or not for us; there may be another further down.
+            Errno::ACCESS => refused = Some(Errno::ACCESS),
+            errno => return not_executable(errno),
+        }
+    }
+    match refused {
+        Some(errno) => not_executable(errno),
+        None => Err(not_found()),
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    rustix::fs::statat(CWD, path, AtFlags::empty()).is_ok()
+}

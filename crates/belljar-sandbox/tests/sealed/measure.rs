@@ -1,0 +1,47 @@
+//! How long things take, against the budgets.
+
+use std::time::{Duration, Instant};
+
+use belljar_sandbox::Zygote;
+use belljar_sandbox::spec::Place;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::world::{Session, process, spec};
+
+const RUNS: usize = 30;
+
+pub(crate) fn run(zygote: &Zygote) {
+    for replicas in [0, 1, 6] {
+        let (mut launch, mut spawn, mut start_all, mut end) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..RUNS {
+            let started = Instant::now();
+            let session = Session::new(zygote, &spec(replicas));
+            launch.push(started.elapsed());
+            let sleep = ["sleep".to_owned(), "1000".to_owned()];
+            for replica in 0..u16::from(replicas) {
+                let one = Instant::now();
+                session.replica(replica, &sleep);
+                spawn.push(one.elapsed());
+            }
+            let one = Instant::now();
+            session.run(process(Place::Session, &["true".to_owned()]));
+            start_all.push(one.elapsed());
+            let one = Instant::now();
+            let pidfd = session.init.pidfd().try_clone_to_owned().unwrap();
+            drop(session);
+            poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).unwrap();
+            end.push(one.elapsed());
+        }
+        for (what, times) in
+            [("launch", launch), ("spawn a replica", spawn), ("run `true`", start_all), ("end", end)]
+        {
+            crate::say(&format!("{replicas} replicas: {what}: {}", summary(times)));
+        }
+    }
+}
+
+fn summary(mut times: Vec<Duration>) -> String {
+    times.sort();
+    let at = |percent: usize| times.get(times.len() * percent / 100).copied().unwrap_or_default();
+    format!("median {:?}, p95 {:?}", at(50), at(95))
+}

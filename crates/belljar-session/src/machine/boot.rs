@@ -1,0 +1,308 @@
+//! Starting: a unit starts the moment what it comes after holds, and a session is ready when all of it is.
+
+use std::time::Duration;
+
+use belljar_model::event::Exit;
+use belljar_model::{Cause, EventKind, ReplicaState, SessionState, TaskState};
+use belljar_stack::plan::{Boot, Condition, Dependency, RestartPolicy, UnitName};
+
+use super::{Effect, Machine, Order, ReplicaIndex, TaskIndex, Timer};
+
+/// The first restart by policy waits this long, each further one twice as long.
+const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
+const BACK_OFF_MOST: Duration = Duration::from_secs(10);
+
+impl Machine {
+    pub(super) fn begin(&mut self) {
+        self.emit(EventKind::SessionStarting { stack: self.plan.stack.clone(), name: self.name.to_string() });
+    }
+
+    /// Starts what can be started now, and says so when the session has become ready, degraded or whole again.
+    pub(super) fn advance(&mut self) {
+        match self.state {
+            SessionState::Starting => {
+                self.start_what_can_start();
+                if self.is_up() {
+                    self.state = SessionState::Ready;
+                    self.emit(EventKind::SessionReady {});
+                }
+            }
+            SessionState::Ready => {
+                if let Some(why) = self.lack() {
+                    self.state = SessionState::Degraded;
+                    self.why = Some(why.clone());
+                    self.emit(EventKind::SessionDegraded { why });
+                }
+            }
+            SessionState::Degraded => {
+                if self.lack().is_none() {
+                    self.state = SessionState::Ready;
+                    self.why = None;
+                    self.emit(EventKind::SessionReady {});
+                }
+            }
+            SessionState::Draining | SessionState::Stopping | SessionState::Ended | SessionState::Dead => {}
+        }
+    }
+
+    fn start_what_can_start(&mut self) {
+        for task in 0..self.tasks.len() {
+            let waits = self.tasks[task].state == TaskState::Pending;
+            if waits && self.tasks[task].plan.after.iter().all(|one| self.holds(one)) {
+                self.start_task(task);
+            }
+        }
+        for replica in 0..self.replicas.len() {
+            if self.replicas[replica].generation == 0 && self.may_boot(replica) {
+                self.start_replica(replica, Cause::Plan);
+            }
+        }
+    }
+
+    fn may_boot(&self, replica: ReplicaIndex) -> bool {
+        let service = self.service_of(replica);
+        let is_first_of_service = self.replicas[replica].plan.name.number() == 1;
+        let its_turn = match service.boot {
+            Boot::Parallel => true,
+            Boot::Serial => is_first_of_service || self.replicas[replica - 1].booted,
+        };
+        its_turn && service.after.iter().all(|one| self.holds(one))
+    }
+
+    fn holds(&self, dependency: &Dependency) -> bool {
+        match &dependency.on {
+            UnitName::Service(name) => {
+                let mut replicas =
+                    self.replicas.iter().filter(|one| self.plan.services[one.service].name == *name);
+                match dependency.condition {
+                    Condition::Started => replicas.all(|one| one.booted || one.pid.is_some()),
+                    Condition::Ready | Condition::Succeeded => replicas.all(|one| one.booted),
+                }
+            }
+            UnitName::Task(name) => {
+                self.tasks.iter().filter(|one| one.plan.name == *name).all(|one| match dependency.condition {
+                    Condition::Started => one.state != TaskState::Pending,
+                    Condition::Ready | Condition::Succeeded => one.state == TaskState::Succeeded,
+                })
+            }
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.replicas.iter().all(|one| one.booted)
+            && self.tasks.iter().all(|one| one.state == TaskState::Succeeded)
+    }
+
+    /// The replicas that should live and do not, as a sentence.
+    fn lack(&self) -> Option<String> {
+        let lacking: Vec<String> = self
+            .replicas
+            .iter()
+            .filter(|one| one.wanted && !matches!(one.state, ReplicaState::Ready | ReplicaState::Paused))
+            .map(|one| format!("{} is {}", one.plan.name, one.state))
+            .collect();
+        (!lacking.is_empty()).then(|| lacking.join(", "))
+    }
+
+    pub(super) fn start_replica(&mut self, replica: ReplicaIndex, by: Cause) {
+        let one = &mut self.replicas[replica];
+        one.generation += 1;
+        one.state = ReplicaState::Starting;
+        one.wanted = true;
+        one.end_expected = false;
+        one.restart_due = false;
+        one.pid = None;
+        one.exit = None;
+        one.ready_ms = None;
+        one.last_lines.clear();
+        let (name, generation) = (one.plan.name.clone(), one.generation);
+        let healed = std::mem::take(&mut one.faults);
+        for fault in healed {
+            self.emit(EventKind::FaultHealed { fault });
+        }
+        self.emit(EventKind::ReplicaStarting { replica: name, generation, by });
+        self.order(Order::StartReplica { replica, generation });
+    }
+
+    pub(super) fn replica_started(&mut self, replica: ReplicaIndex, generation: u32, pid: i32) {
+        if !self.is_current(replica, generation) {
+            return;
+        }
+        let one = &mut self.replicas[replica];
+        one.pid = Some(pid);
+        let name = one.plan.name.clone();
+        // Told to stop before it was there: its start is still told, so that the timeline has no gap, and the
+        // stop follows it at once.
+        let stopping = one.state == ReplicaState::Stopping;
+        one.state = ReplicaState::Running;
+        self.emit(EventKind::ReplicaStarted { replica: name, generation, pid });
+        if stopping && self.replicas[replica].faults.is_empty() {
+            self.stop_now(replica, Cause::Command);
+        } else if stopping {
+            // A fault killed it before it was there.
+            self.order(Order::Kill { replica });
+        } else {
+            self.order(Order::WatchReadiness { replica, generation });
+        }
+    }
+
+    pub(super) fn replica_ready(&mut self, replica: ReplicaIndex, generation: u32, ready_ms: f64) {
+        if !self.is_current(replica, generation) {
+            return;
+        }
+        let one = &mut self.replicas[replica];
+        // While it is paused nothing is told; the watch starts again when it is resumed.
+        if one.state != ReplicaState::Running {
+            return;
+        }
+        one.state = ReplicaState::Ready;
+        one.booted = true;
+        one.ready_ms = Some(ready_ms);
+        let name = one.plan.name.clone();
+        self.emit(EventKind::ReplicaReady { replica: name, generation, ready_ms });
+        self.restart_cycle_came_up(replica);
+    }
+
+    pub(super) fn replica_not_ready(
+        &mut self,
+        replica: ReplicaIndex,
+        generation: u32,
+        why: String,
+        last_lines: Vec<String>,
+    ) {
+        if !self.is_current(replica, generation) || self.replicas[replica].state != ReplicaState::Running {
+            return;
+        }
+        let one = &mut self.replicas[replica];
+        one.state = ReplicaState::Unhealthy;
+        one.last_lines.clone_from(&last_lines);
+        let name = one.plan.name.clone();
+        self.emit(EventKind::ReplicaUnhealthy {
+            replica: name.clone(),
+            generation,
+            why: why.clone(),
+            last_lines,
+        });
+        if self.state == SessionState::Starting {
+            self.end(format!("{name} did not become ready: {why}"));
+        } else {
+            self.restart_cycle_failed(replica, &why);
+        }
+    }
+
+    /// A replica's process has ended, or never came to be (then `why` says so).
+    pub(super) fn replica_ended(
+        &mut self,
+        replica: ReplicaIndex,
+        generation: u32,
+        exit: Exit,
+        why: Option<String>,
+        last_lines: Vec<String>,
+    ) {
+        if !self.is_current(replica, generation) {
+            return;
+        }
+        self.order(Order::StopWatching { replica });
+        let one = &mut self.replicas[replica];
+        let expected = one.end_expected || self.state == SessionState::Stopping;
+        let well = expected || exit.is_success();
+        one.state = if well { ReplicaState::Exited } else { ReplicaState::Failed };
+        one.pid = None;
+        one.exit = Some(exit.clone());
+        one.last_lines.clone_from(&last_lines);
+        let name = one.plan.name.clone();
+        self.emit(EventKind::ReplicaExited {
+            replica: name.clone(),
+            generation,
+            exit: exit.clone(),
+            expected,
+            why: why.clone(),
+            last_lines,
+        });
+        if self.state == SessionState::Stopping || self.restart_cycle_exited(replica) {
+            return;
+        }
+        if self.policy_restarts(replica, &exit, expected) {
+            self.set_back_off(replica);
+            return;
+        }
+        if self.state == SessionState::Starting && !self.replicas[replica].booted {
+            let why = why.unwrap_or_else(|| format!("it ended with {exit}"));
+            self.end(format!("{name} did not become ready: {why}"));
+        }
+    }
+
+    fn policy_restarts(&self, replica: ReplicaIndex, exit: &Exit, expected: bool) -> bool {
+        !expected
+            && match self.service_of(replica).restart {
+                RestartPolicy::Never => false,
+                RestartPolicy::OnFailure => !exit.is_success(),
+                RestartPolicy::Always => true,
+            }
+    }
+
+    fn set_back_off(&mut self, replica: ReplicaIndex) {
+        let one = &mut self.replicas[replica];
+        // Having been ready once more is what a good life is; then the next death starts from the beginning.
+        one.policy_restarts = if one.ready_ms.is_some() { 1 } else { one.policy_restarts + 1 };
+        one.restart_due = true;
+        let doublings = one.policy_restarts.saturating_sub(1).min(16);
+        let after = BACK_OFF_FIRST.saturating_mul(1 << doublings).min(BACK_OFF_MOST);
+        let timer = Timer::RestartDue { replica, generation: one.generation };
+        self.effects.push(Effect::SetTimer { timer, after });
+    }
+
+    fn start_task(&mut self, task: TaskIndex) {
+        let one = &mut self.tasks[task];
+        one.state = TaskState::Running;
+        let after = one.plan.timeout;
+        self.order(Order::StartTask { task });
+        self.effects.push(Effect::SetTimer { timer: Timer::TaskRanOut { task }, after });
+    }
+
+    pub(super) fn task_exited(
+        &mut self,
+        task: TaskIndex,
+        exit: Exit,
+        duration_ms: u64,
+        last_lines: Vec<String>,
+    ) {
+        if self.tasks[task].state != TaskState::Running {
+            return;
+        }
+        if exit.is_success() {
+            let one = &mut self.tasks[task];
+            one.state = TaskState::Succeeded;
+            one.exit = Some(exit);
+            let name = one.plan.name.clone();
+            self.emit(EventKind::TaskSucceeded { task: name, duration_ms });
+            return;
+        }
+        let why = if self.tasks[task].timed_out {
+            format!("it took longer than {}", belljar_model::duration::short(self.tasks[task].plan.timeout))
+        } else {
+            format!("it ended with {exit}")
+        };
+        self.task_failed(task, exit, duration_ms, why, last_lines);
+    }
+
+    pub(super) fn task_failed(
+        &mut self,
+        task: TaskIndex,
+        exit: Exit,
+        duration_ms: u64,
+        why: String,
+        last_lines: Vec<String>,
+    ) {
+        let one = &mut self.tasks[task];
+        one.state = TaskState::Failed;
+        one.exit = Some(exit.clone());
+        one.last_lines.clone_from(&last_lines);
+        let name = one.plan.name.clone();
+        let ended_by = format!("task {name} failed: {why}");
+        self.emit(EventKind::TaskFailed { task: name, exit, duration_ms, last_lines, why });
+        if self.state == SessionState::Starting {
+            self.end(ended_by);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Ending: everything goes at once, by the kernel, and the timeline says so for each replica.
+
+use belljar_model::event::Exit;
+use belljar_model::{EventKind, SessionState, TaskState};
+
+use super::{Machine, Order};
+
+impl Machine {
+    /// Ends the session. A second call changes nothing.
+    pub(super) fn end(&mut self, why: String) {
+        if matches!(self.state, SessionState::Stopping | SessionState::Ended) {
+            return;
+        }
+        self.state = SessionState::Stopping;
+        self.why = Some(why.clone());
+        self.emit(EventKind::SessionStopping { why });
+        self.order(Order::EndSession);
+    }
+
+    /// No process of the session is left.
+    pub(super) fn gone(&mut self) {
+        if self.state == SessionState::Ended {
+            return;
+        }
+        if self.state != SessionState::Stopping {
+            // Nobody asked: its init was killed from outside.
+            let why = "the session's init was killed".to_owned();
+            self.why = Some(why.clone());
+            self.state = SessionState::Stopping;
+            self.emit(EventKind::SessionStopping { why });
+        }
+        let killed = Exit { code: None, signal: Some("SIGKILL".to_owned()) };
+        for replica in 0..self.replicas.len() {
+            if self.replicas[replica].state.is_alive() {
+                let generation = self.replicas[replica].generation;
+                let last_lines = std::mem::take(&mut self.replicas[replica].last_lines);
+                self.replica_ended(replica, generation, killed.clone(), None, last_lines);
+            }
+        }
+        for task in 0..self.tasks.len() {
+            if self.tasks[task].state == TaskState::Running {
+                let why = "the session ended".to_owned();
+                self.task_failed(task, killed.clone(), 0, why, Vec::new());
+            }
+        }
+        self.state = SessionState::Ended;
+        let why = self.why.clone().unwrap_or_default();
+        self.emit(EventKind::SessionEnded { why });
+    }
+}

@@ -1,0 +1,438 @@
+//! The supervisor's mind: a state machine without processes, files or clocks.
+//!
+//! Everything that can happen to a session is one [`Input`]; everything that it wants done is one [`Effect`].
+//! [`Machine::handle`] is the only way in and its list of effects the only way out, so each rule of starting,
+//! stopping and restarting can be tested by itself. The driver carries the effects out in their order, which
+//! is what makes "written before answered" true.
+
+mod boot;
+mod ending;
+mod requests;
+mod verbs;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belljar_client::wire::{ErrorView, Verb, WaitFor};
+use belljar_model::event::Exit;
+use belljar_model::{Cause, EventKind, ReplicaState, SessionId, SessionName, SessionState, TaskState};
+use belljar_stack::plan::{Plan, ReplicaPlan, ServicePlan, TaskPlan};
+
+pub use requests::Answer;
+
+/// A replica, as its place in [`Plan::replicas`].
+pub type ReplicaIndex = usize;
+/// A task, as its place in [`Plan::tasks`].
+pub type TaskIndex = usize;
+/// A request that waits for its answer; the driver's number for it.
+pub type RequestId = u64;
+
+/// What happens to a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Start what can be started. Given once, first.
+    Begin,
+    /// The backend's word on something it was ordered to do.
+    Report(Report),
+    /// A timer that was set has gone off.
+    Timer(Timer),
+    /// Somebody asks for something and waits for the answer.
+    Request {
+        id: RequestId,
+        ask: Ask,
+    },
+    /// Whoever made this request is gone; nobody waits for the answer any more.
+    Forget {
+        id: RequestId,
+    },
+    /// A command that was started by `exec` or as a scenario lives (or has ended).
+    CommandStarted,
+    CommandEnded,
+    /// End the session.
+    End {
+        why: String,
+    },
+}
+
+/// What a backend tells.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Report {
+    ReplicaStarted {
+        replica: ReplicaIndex,
+        generation: u32,
+        pid: i32,
+    },
+    ReplicaNotStarted {
+        replica: ReplicaIndex,
+        generation: u32,
+        why: String,
+        last_lines: Vec<String>,
+    },
+    ReplicaReady {
+        replica: ReplicaIndex,
+        generation: u32,
+        ready_ms: f64,
+    },
+    /// Its readiness did not hold within its time.
+    ReplicaNotReady {
+        replica: ReplicaIndex,
+        generation: u32,
+        why: String,
+        last_lines: Vec<String>,
+    },
+    ReplicaExited {
+        replica: ReplicaIndex,
+        generation: u32,
+        exit: Exit,
+        last_lines: Vec<String>,
+    },
+    ReplicaFrozen {
+        replica: ReplicaIndex,
+        generation: u32,
+        result: Result<(), String>,
+    },
+    ReplicaThawed {
+        replica: ReplicaIndex,
+        generation: u32,
+        result: Result<(), String>,
+    },
+    TaskStarted {
+        task: TaskIndex,
+        pid: i32,
+    },
+    TaskNotStarted {
+        task: TaskIndex,
+        why: String,
+        last_lines: Vec<String>,
+    },
+    TaskExited {
+        task: TaskIndex,
+        exit: Exit,
+        duration_ms: u64,
+        last_lines: Vec<String>,
+    },
+    /// Every process of the session is gone. `asked`: because it was ordered.
+    Gone,
+}
+
+/// What a backend is ordered to do. It answers with [`Report`]s, never by waiting.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order {
+    StartReplica {
+        replica: ReplicaIndex,
+        generation: u32,
+    },
+    /// Watch for its readiness and report it, or that its time ran out.
+    WatchReadiness {
+        replica: ReplicaIndex,
+        generation: u32,
+    },
+    StopWatching {
+        replica: ReplicaIndex,
+    },
+    /// To its main process.
+    Signal {
+        replica: ReplicaIndex,
+        signal: i32,
+    },
+    /// SIGKILL to every process of it.
+    Kill {
+        replica: ReplicaIndex,
+    },
+    Freeze {
+        replica: ReplicaIndex,
+        generation: u32,
+    },
+    Thaw {
+        replica: ReplicaIndex,
+        generation: u32,
+    },
+    StartTask {
+        task: TaskIndex,
+    },
+    KillTask {
+        task: TaskIndex,
+    },
+    /// End everything.
+    EndSession,
+}
+
+/// What the machine wants done, in this order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    Emit(EventKind),
+    Order(Order),
+    SetTimer { timer: Timer, after: Duration },
+    Answer { id: RequestId, answer: Result<Answer, ErrorView> },
+}
+
+/// A timer by what it is for. A timer whose moment has passed by is ignored when it goes off.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Timer {
+    /// The replica had its time to stop.
+    StopRanOut {
+        replica: ReplicaIndex,
+        generation: u32,
+    },
+    /// The restart policy's back-off is over.
+    RestartDue {
+        replica: ReplicaIndex,
+        generation: u32,
+    },
+    TaskRanOut {
+        task: TaskIndex,
+    },
+    WaitRanOut {
+        id: RequestId,
+    },
+}
+
+/// What somebody asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ask {
+    Act {
+        verb: Verb,
+        targets: Vec<String>,
+        by: Cause,
+    },
+    Wait {
+        condition: WaitFor,
+        target: Option<String>,
+        within: Duration,
+    },
+    /// Nothing is under way.
+    Drain {
+        within: Duration,
+    },
+}
+
+/// The supervisor's state.
+#[derive(Debug)]
+pub struct Machine {
+    plan: Arc<Plan>,
+    id: SessionId,
+    name: SessionName,
+    state: SessionState,
+    why: Option<String>,
+    replicas: Vec<Replica>,
+    tasks: Vec<Task>,
+    /// Requests that wait for something to become true.
+    waiters: BTreeMap<RequestId, requests::Waiter>,
+    commands: u32,
+    next_fault: u64,
+    next_restart_request: u64,
+    effects: Vec<Effect>,
+}
+
+/// One replica, as the supervisor knows it.
+#[derive(Debug)]
+struct Replica {
+    /// Its service's place in the plan.
+    service: usize,
+    plan: ReplicaPlan,
+    state: ReplicaState,
+    /// What it goes back to when it is resumed.
+    before_pause: ReplicaState,
+    generation: u32,
+    pid: Option<i32>,
+    ready_ms: Option<f64>,
+    exit: Option<Exit>,
+    last_lines: Vec<String>,
+    /// It was started by the plan and became ready once.
+    booted: bool,
+    /// Its end was asked for, so it is not a failure and no policy restarts it.
+    end_expected: bool,
+    /// It should be alive: true from its first start until somebody stops it.
+    wanted: bool,
+    /// A freeze or thaw is under way.
+    freezing: bool,
+    restart: verbs::RestartCycle,
+    /// Restarts by policy in a row, for the back-off.
+    policy_restarts: u32,
+    /// A restart by policy waits for its back-off.
+    restart_due: bool,
+    /// Faults on it that have not been healed: their numbers.
+    faults: Vec<u64>,
+}
+
+#[derive(Debug)]
+struct Task {
+    plan: TaskPlan,
+    state: TaskState,
+    exit: Option<Exit>,
+    timed_out: bool,
+    last_lines: Vec<String>,
+}
+
+impl Machine {
+    pub fn new(plan: Arc<Plan>, id: SessionId, name: SessionName) -> Self {
+        let replicas = plan
+            .services
+            .iter()
+            .enumerate()
+            .flat_map(|(service, one)| {
+                one.replicas.iter().map(move |plan| Replica::new(service, plan.clone()))
+            })
+            .collect();
+        let tasks = plan.tasks.iter().map(|plan| Task::new(plan.clone())).collect();
+        Self {
+            plan,
+            id,
+            name,
+            state: SessionState::Starting,
+            why: None,
+            replicas,
+            tasks,
+            waiters: BTreeMap::new(),
+            commands: 0,
+            next_fault: 0,
+            next_restart_request: 0,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Takes one input in and says what is to be done about it.
+    #[must_use = "effects that are not carried out make the machine's state a lie"]
+    pub fn handle(&mut self, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Begin => self.begin(),
+            Input::Report(report) => self.reported(report),
+            Input::Timer(timer) => self.timer(timer),
+            Input::Request { id, ask } => self.request(id, ask),
+            Input::Forget { id } => {
+                self.waiters.remove(&id);
+            }
+            Input::CommandStarted => self.commands += 1,
+            Input::CommandEnded => self.commands = self.commands.saturating_sub(1),
+            Input::End { why } => self.end(why),
+        }
+        self.advance();
+        self.answer_what_holds();
+        std::mem::take(&mut self.effects)
+    }
+
+    pub fn state(&self) -> SessionState {
+        self.state
+    }
+
+    /// Why it is degraded, stopping or ended.
+    pub fn why(&self) -> Option<&str> {
+        self.why.as_deref()
+    }
+
+    fn reported(&mut self, report: Report) {
+        match report {
+            Report::ReplicaStarted { replica, generation, pid } => {
+                self.replica_started(replica, generation, pid)
+            }
+            Report::ReplicaNotStarted { replica, generation, why, last_lines } => {
+                self.replica_ended(replica, generation, Exit::default(), Some(why), last_lines);
+            }
+            Report::ReplicaReady { replica, generation, ready_ms } => {
+                self.replica_ready(replica, generation, ready_ms);
+            }
+            Report::ReplicaNotReady { replica, generation, why, last_lines } => {
+                self.replica_not_ready(replica, generation, why, last_lines);
+            }
+            Report::ReplicaExited { replica, generation, exit, last_lines } => {
+                self.replica_ended(replica, generation, exit, None, last_lines);
+            }
+            Report::ReplicaFrozen { replica, generation, result } => {
+                self.replica_frozen(replica, generation, result);
+            }
+            Report::ReplicaThawed { replica, generation, result } => {
+                self.replica_thawed(replica, generation, result);
+            }
+            Report::TaskStarted { task, pid } => {
+                let name = self.tasks[task].plan.name.clone();
+                self.emit(EventKind::TaskStarted { task: name, pid });
+            }
+            Report::TaskNotStarted { task, why, last_lines } => {
+                self.task_failed(task, Exit::default(), 0, why, last_lines);
+            }
+            Report::TaskExited { task, exit, duration_ms, last_lines } => {
+                self.task_exited(task, exit, duration_ms, last_lines);
+            }
+            Report::Gone => self.gone(),
+        }
+    }
+
+    fn timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::StopRanOut { replica, generation } => {
+                let one = &self.replicas[replica];
+                if one.generation == generation && one.state == ReplicaState::Stopping {
+                    self.order(Order::Kill { replica });
+                }
+            }
+            Timer::RestartDue { replica, generation } => {
+                let one = &mut self.replicas[replica];
+                if one.generation == generation
+                    && std::mem::take(&mut one.restart_due)
+                    && !one.state.is_alive()
+                {
+                    self.start_replica(replica, Cause::RestartPolicy);
+                }
+            }
+            Timer::TaskRanOut { task } => {
+                if self.tasks[task].state == TaskState::Running {
+                    self.tasks[task].timed_out = true;
+                    self.order(Order::KillTask { task });
+                }
+            }
+            Timer::WaitRanOut { id } => self.wait_ran_out(id),
+        }
+    }
+
+    fn emit(&mut self, kind: EventKind) {
+        self.effects.push(Effect::Emit(kind));
+    }
+
+    fn order(&mut self, order: Order) {
+        self.effects.push(Effect::Order(order));
+    }
+
+    fn service_of(&self, replica: ReplicaIndex) -> &ServicePlan {
+        &self.plan.services[self.replicas[replica].service]
+    }
+
+    /// Whether reports about this generation of a replica still concern us.
+    fn is_current(&self, replica: ReplicaIndex, generation: u32) -> bool {
+        self.replicas[replica].generation == generation && self.replicas[replica].state.is_alive()
+    }
+}
+
+impl Replica {
+    fn new(service: usize, plan: ReplicaPlan) -> Self {
+        Self {
+            service,
+            plan,
+            state: ReplicaState::Pending,
+            before_pause: ReplicaState::Pending,
+            generation: 0,
+            pid: None,
+            ready_ms: None,
+            exit: None,
+            last_lines: Vec::new(),
+            booted: false,
+            end_expected: false,
+            wanted: false,
+            freezing: false,
+            restart: verbs::RestartCycle::default(),
+            policy_restarts: 0,
+            restart_due: false,
+            faults: Vec::new(),
+        }
+    }
+}
+
+impl Task {
+    fn new(plan: TaskPlan) -> Self {
+        Self { plan, state: TaskState::Pending, exit: None, timed_out: false, last_lines: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

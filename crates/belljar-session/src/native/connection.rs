@@ -1,0 +1,197 @@
+//! The host's side of a session's init: questions with their answers, processes with their ends.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use belljar_sandbox::spec::{ExitStatus, Place, ProcessSpec, SocketSpec, Target};
+use belljar_sandbox::{Answer, Ask, Init, Message, Request, SandboxError};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::oneshot;
+
+use crate::ready_fd::register;
+
+/// An answer, and the descriptors that came with it.
+type Reply = (Result<Answer, SandboxError>, Vec<OwnedFd>);
+
+/// A live connection to the init of one session. When the last one who holds it is gone, so is the session.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    init: AsyncFd<InitFd>,
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    replies: HashMap<u64, oneshot::Sender<Reply>>,
+    exits: HashMap<u64, oneshot::Sender<ExitStatus>>,
+    gone: bool,
+}
+
+#[derive(Debug)]
+struct InitFd(Init);
+
+impl AsRawFd for InitFd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl AsFd for InitFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// A process that was started, until it ends.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) unit: u64,
+    pub(crate) pid: i32,
+    /// How it ended; an error where the whole session ended before that was known.
+    pub(crate) exit: oneshot::Receiver<ExitStatus>,
+}
+
+impl Connection {
+    pub(crate) fn new(init: Init) -> std::io::Result<Self> {
+        let init = register(InitFd(init), Interest::READABLE)?;
+        Ok(Self { init, next: AtomicU64::new(1), waiting: Mutex::default() })
+    }
+
+    /// Takes in what init says until it is gone, and with it every process of the session.
+    pub(crate) async fn serve(&self) {
+        loop {
+            let Ok(mut guard) = self.init.readable().await else { break };
+            match self.init.get_ref().0.try_receive() {
+                Ok(Some((message, fds))) => self.received(message, fds),
+                Ok(None) => guard.clear_ready(),
+                Err(_) => break,
+            }
+        }
+        self.await_death().await;
+        let mut waiting = self.waiting.lock().expect("no panic while it is held");
+        *waiting = Waiting { gone: true, ..Waiting::default() };
+    }
+
+    async fn await_death(&self) {
+        // Its socket is closed; its death follows, and the kernel ends the others before it lets us know.
+        if let Ok(pidfd) = self.init.get_ref().0.pidfd().try_clone_to_owned() {
+            if let Ok(pidfd) = register(pidfd, Interest::READABLE) {
+                let _ = pidfd.readable().await;
+            }
+        }
+    }
+
+    fn received(&self, message: Message, fds: Vec<OwnedFd>) {
+        let mut waiting = self.waiting.lock().expect("no panic while it is held");
+        match message {
+            Message::Reply { id, result } => {
+                if let Some(asker) = waiting.replies.remove(&id) {
+                    // Whoever asked may have given up.
+                    let _ = asker.send((result, fds));
+                }
+            }
+            Message::Exited { unit, status } => {
+                if let Some(waiter) = waiting.exits.remove(&unit) {
+                    let _ = waiter.send(status);
+                }
+            }
+        }
+    }
+
+    /// Ends the session at once.
+    pub(crate) fn kill(&self) {
+        // It is dead already where this fails.
+        let _ =
+            rustix::process::pidfd_send_signal(self.init.get_ref().0.pidfd(), rustix::process::Signal::KILL);
+    }
+
+    fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    async fn ask(&self, ask: Ask, fds: &[BorrowedFd<'_>]) -> Result<(Answer, Vec<OwnedFd>), SandboxError> {
+        let id = self.number();
+        let (asker, reply) = oneshot::channel();
+        {
+            let mut waiting = self.waiting.lock().expect("no panic while it is held");
+            if waiting.gone {
+                return Err(SandboxError::Gone);
+            }
+            waiting.replies.insert(id, asker);
+        }
+        self.init.get_ref().0.send(&Request { id, ask }, fds)?;
+        let (result, fds) = reply.await.map_err(|_| SandboxError::Gone)?;
+        result.map(|answer| (answer, fds))
+    }
+
+    /// Starts a process; its unit number is given here.
+    pub(crate) async fn spawn(
+        &self,
+        mut spec: ProcessSpec,
+        stdio: [OwnedFd; 3],
+    ) -> Result<Process, SandboxError> {
+        let unit = self.number();
+        spec.unit = unit;
+        let (waiter, exit) = oneshot::channel();
+        self.waiting.lock().expect("no panic while it is held").exits.insert(unit, waiter);
+        let fds = [stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()];
+        match self.ask(Ask::Spawn(spec), &fds).await {
+            Ok((Answer::Spawned { pid }, _)) => Ok(Process { unit, pid, exit }),
+            Ok(_) => Err(SandboxError::Protocol),
+            Err(error) => {
+                self.waiting.lock().expect("no panic while it is held").exits.remove(&unit);
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) async fn signal(&self, target: Target, signal: i32) -> Result<(), SandboxError> {
+        self.ask(Ask::Signal { target, signal }, &[]).await.map(drop)
+    }
+
+    /// Answered when none of them is left.
+    pub(crate) async fn kill_all(&self, target: Target) -> Result<(), SandboxError> {
+        self.ask(Ask::KillAll(target), &[]).await.map(drop)
+    }
+
+    /// Answered when all of them stand still.
+    pub(crate) async fn freeze(&self, target: Target) -> Result<(), SandboxError> {
+        self.ask(Ask::Freeze(target), &[]).await.map(drop)
+    }
+
+    pub(crate) async fn thaw(&self, target: Target) -> Result<(), SandboxError> {
+        self.ask(Ask::Thaw(target), &[]).await.map(drop)
+    }
+
+    pub(crate) async fn socket(&self, spec: SocketSpec) -> Result<OwnedFd, SandboxError> {
+        match self.ask(Ask::Socket(spec), &[]).await? {
+            (Answer::Socket, mut fds) if fds.len() == 1 => Ok(fds.remove(0)),
+            _ => Err(SandboxError::Protocol),
+        }
+    }
+
+    pub(crate) async fn check(
+        &self,
+        unit: u64,
+        check: belljar_sandbox::spec::PathCheck,
+    ) -> Result<bool, SandboxError> {
+        match self.ask(Ask::Check { unit, check }, &[]).await? {
+            (Answer::Holds(holds), _) => Ok(holds),
+            _ => Err(SandboxError::Protocol),
+        }
+    }
+}
+
+/// The place of the replica with this index.
+pub(crate) fn place(replica: usize) -> Place {
+    Place::Replica(u16::try_from(replica).unwrap_or(u16::MAX))
+}
+
+/// All processes of the replica with this index.
+pub(crate) fn all_of(replica: usize) -> Target {
+    Target::Replica(u16::try_from(replica).unwrap_or(u16::MAX))
+}

@@ -1,0 +1,483 @@
+//! The native backend: replicas as processes of a sealed session on this machine.
+
+mod command;
+mod connection;
+mod dns;
+mod etc;
+mod pace;
+mod readiness;
+mod seal;
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belljar_client::wire::Stream;
+use belljar_model::event::Exit;
+use belljar_sandbox::SandboxError;
+use belljar_sandbox::spec::{Bind, ExitStatus, Place, ProcessSpec, SocketSpec, Target};
+use belljar_stack::plan::{Check, Plan, ReplicaPlan};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::backend::Backend;
+use crate::driver::Message;
+use crate::logs::{Log, Logs};
+use crate::machine::{Input, Order, ReplicaIndex, Report, TaskIndex};
+
+pub use command::{Command, CommandError, CommandSpec};
+pub(crate) use connection::Connection;
+pub(crate) use seal::{Sealed, seal};
+
+/// After a process has ended, its pipes are read for this long at most: something may have been handed a
+/// writing end and keep it.
+const PIPES_CLOSE_WITHIN: Duration = Duration::from_millis(500);
+
+/// Carries out the orders of one session.
+pub(crate) struct Native {
+    shared: Arc<Shared>,
+    watches: HashMap<ReplicaIndex, tokio::task::AbortHandle>,
+}
+
+/// What the tasks of one session share.
+pub(crate) struct Shared {
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) logs: Arc<Logs>,
+    /// The session's host name.
+    pub(crate) hostname: String,
+    reports: mpsc::WeakUnboundedSender<Message>,
+    replicas: std::sync::Mutex<HashMap<ReplicaIndex, LiveReplica>>,
+    tasks: std::sync::Mutex<HashMap<TaskIndex, u64>>,
+    /// How many pipes are being read into logs.
+    pumps: watch::Sender<usize>,
+}
+
+/// What is known of the running process of a replica.
+#[derive(Clone)]
+struct LiveReplica {
+    generation: u32,
+    unit: u64,
+    started: Instant,
+    told: watch::Receiver<bool>,
+    log: Arc<Log>,
+}
+
+impl Native {
+    pub(crate) fn new(
+        connection: Arc<Connection>,
+        plan: Arc<Plan>,
+        logs: Arc<Logs>,
+        hostname: String,
+        reports: &mpsc::UnboundedSender<Message>,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            connection,
+            plan,
+            logs,
+            hostname,
+            reports: reports.downgrade(),
+            replicas: std::sync::Mutex::default(),
+            tasks: std::sync::Mutex::default(),
+            pumps: watch::Sender::new(0),
+        });
+        let gone = Arc::clone(&shared);
+        tokio::spawn(async move {
+            gone.connection.serve().await;
+            gone.report(Report::Gone);
+        });
+        Self { shared, watches: HashMap::new() }
+    }
+
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+}
+
+impl Backend for Native {
+    fn carry_out(&mut self, order: Order) {
+        let shared = Arc::clone(&self.shared);
+        match order {
+            Order::StartReplica { replica, generation } => {
+                tokio::spawn(async move { shared.run_replica(replica, generation).await });
+            }
+            Order::WatchReadiness { replica, generation } => {
+                let task = tokio::spawn(async move { shared.watch_readiness(replica, generation).await });
+                if let Some(old) = self.watches.insert(replica, task.abort_handle()) {
+                    old.abort();
+                }
+            }
+            Order::StopWatching { replica } => {
+                if let Some(watch) = self.watches.remove(&replica) {
+                    watch.abort();
+                }
+            }
+            Order::Signal { replica, signal } => {
+                let unit = self.shared.live(replica).map(|live| live.unit);
+                if let Some(unit) = unit {
+                    tokio::spawn(async move {
+                        // It has ended where this fails, and that is reported by itself.
+                        let _ = shared.connection.signal(Target::Unit(unit), signal).await;
+                    });
+                }
+            }
+            Order::Kill { replica } => {
+                tokio::spawn(async move {
+                    let _ = shared.connection.kill_all(connection::all_of(replica)).await;
+                });
+            }
+            Order::Freeze { replica, generation } => {
+                tokio::spawn(async move {
+                    let result = shared.connection.freeze(connection::all_of(replica)).await;
+                    let result = result.map_err(|error| error.to_string());
+                    shared.report(Report::ReplicaFrozen { replica, generation, result });
+                });
+            }
+            Order::Thaw { replica, generation } => {
+                tokio::spawn(async move {
+                    let result = shared.connection.thaw(connection::all_of(replica)).await;
+                    let result = result.map_err(|error| error.to_string());
+                    shared.report(Report::ReplicaThawed { replica, generation, result });
+                });
+            }
+            Order::StartTask { task } => {
+                tokio::spawn(async move { shared.run_task(task).await });
+            }
+            Order::KillTask { task } => {
+                let unit = self.shared.tasks.lock().expect("no panic while it is held").get(&task).copied();
+                if let Some(unit) = unit {
+                    tokio::spawn(async move {
+                        let _ = shared.connection.kill_all(Target::UnitGroup(unit)).await;
+                    });
+                }
+            }
+            Order::EndSession => self.shared.connection.kill(),
+        }
+    }
+}
+
+impl Shared {
+    fn report(&self, report: Report) {
+        if let Some(reports) = self.reports.upgrade() {
+            // Nobody listens any more when the session has ended.
+            let _ = reports.send(Message::Input(Input::Report(report)));
+        }
+    }
+
+    /// Waits until what the processes said before their end is in the logs.
+    pub(crate) async fn logs_are_whole(&self) {
+        let mut pumps = self.pumps.subscribe();
+        // Nobody waits for a pipe that somebody else keeps open.
+        let _ = tokio::time::timeout(PIPES_CLOSE_WITHIN, pumps.wait_for(|&count| count == 0)).await;
+    }
+
+    fn live(&self, replica: ReplicaIndex) -> Option<LiveReplica> {
+        self.replicas.lock().expect("no panic while it is held").get(&replica).cloned()
+    }
+
+    pub(crate) fn replica_plan(&self, replica: ReplicaIndex) -> &ReplicaPlan {
+        self.plan.replicas().nth(replica).expect("the machine counts the same replicas")
+    }
+
+    /// The whole life of one generation of a replica.
+    async fn run_replica(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
+        let started = Instant::now();
+        let plan = self.replica_plan(replica).clone();
+        let log = match self.logs.open(plan.name.as_str()) {
+            Ok(log) => Arc::new(log),
+            Err(error) => {
+                let why = format!("cannot write its log: {error}");
+                let last_lines = Vec::new();
+                return self.report(Report::ReplicaNotStarted { replica, generation, why, last_lines });
+            }
+        };
+        let refused = |why: String| Report::ReplicaNotStarted {
+            replica,
+            generation,
+            why,
+            last_lines: log.last_lines(),
+        };
+        if let Err(why) = self.prepare_volumes(replica, &plan, &log).await {
+            return self.report(refused(why));
+        }
+        let (tell, told) = watch::channel(false);
+        let tell = Arc::new(tell);
+        let mut env = plan.env.clone();
+        if plan.ready.check == Check::Notify {
+            match self.notify_socket(&plan, Arc::clone(&tell)).await {
+                Ok(path) => drop(env.insert("NOTIFY_SOCKET".to_owned(), path)),
+                Err(why) => return self.report(refused(why)),
+            }
+        }
+        let pattern = match &plan.ready.check {
+            Check::Log { pattern } => match regex::Regex::new(&format!("^(?:{pattern})$")) {
+                Ok(pattern) => Some(pattern),
+                Err(error) => return self.report(refused(error.to_string())),
+            },
+            _ => None,
+        };
+        let spec = self.replica_process(replica, &plan, plan.argv.clone(), &env, true);
+        let spawned = self.spawn_logged(spec, &log, pattern.map(|pattern| (pattern, tell))).await;
+        let (mut process, pumps) = match spawned {
+            Ok(spawned) => spawned,
+            Err(why) => return self.report(refused(why)),
+        };
+        let live = LiveReplica { generation, unit: process.unit, started, told, log: Arc::clone(&log) };
+        self.replicas.lock().expect("no panic while it is held").insert(replica, live);
+        self.report(Report::ReplicaStarted { replica, generation, pid: process.pid });
+        let Ok(status) = (&mut process.exit).await else {
+            // The whole session ended; `Gone` tells.
+            return;
+        };
+        finish_pumps(pumps).await;
+        let last_lines = log.last_lines();
+        self.report(Report::ReplicaExited { replica, generation, exit: exit_of(status), last_lines });
+    }
+
+    fn replica_process(
+        &self,
+        replica: ReplicaIndex,
+        plan: &ReplicaPlan,
+        argv: Vec<String>,
+        env: &BTreeMap<String, String>,
+        main: bool,
+    ) -> ProcessSpec {
+        let binds = plan.volumes.iter().filter_map(|volume| {
+            Some(Bind { source: volume.source.clone(), target: volume.target.clone()? })
+        });
+        ProcessSpec {
+            unit: 0,
+            place: connection::place(replica),
+            main,
+            argv,
+            env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            cwd: plan.cwd.clone(),
+            hostname: plan.name.to_string(),
+            binds: binds.collect(),
+            files: plan.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect(),
+            terminal: false,
+        }
+    }
+
+    /// Makes the volumes, and runs the service's `init` in them if that has never been done.
+    async fn prepare_volumes(
+        self: &Arc<Self>,
+        replica: ReplicaIndex,
+        plan: &ReplicaPlan,
+        log: &Arc<Log>,
+    ) -> Result<(), String> {
+        for volume in &plan.volumes {
+            fs_err::create_dir_all(&volume.source).map_err(|error| error.to_string())?;
+        }
+        let Some(init) = &plan.init else { return Ok(()) };
+        let stamp = self.logs.dir().with_file_name("volumes").join(format!("{}.initialised", plan.name));
+        if stamp.exists() {
+            return Ok(());
+        }
+        let spec = self.replica_process(replica, plan, init.clone(), &plan.env, false);
+        let (process, pumps) = self.spawn_logged(spec, log, None).await?;
+        let Ok(status) = process.exit.await else {
+            return Err("the session ended".to_owned());
+        };
+        finish_pumps(pumps).await;
+        let exit = exit_of(status);
+        if !exit.is_success() {
+            return Err(format!("its preparation (`init`) ended with {exit}"));
+        }
+        if let Some(parent) = stamp.parent() {
+            fs_err::create_dir_all(parent).map_err(|error| error.to_string())?;
+        }
+        fs_err::write(&stamp, "").map_err(|error| error.to_string())
+    }
+
+    /// Starts a process whose output goes to a log.
+    async fn spawn_logged(
+        &self,
+        spec: ProcessSpec,
+        log: &Arc<Log>,
+        matcher: Option<(regex::Regex, Arc<watch::Sender<bool>>)>,
+    ) -> Result<(connection::Process, [JoinHandle<()>; 2]), String> {
+        let null = fs_err::File::open("/dev/null").map_err(|error| error.to_string())?;
+        let (out_reader, out) = output_pipe().map_err(|error| error.to_string())?;
+        let (err_reader, err) = output_pipe().map_err(|error| error.to_string())?;
+        let stdin = OwnedFd::from(null.into_file());
+        let process = self.connection.spawn(spec, [stdin, out, err]).await.map_err(explain)?;
+        let pumps = [(out_reader, Stream::Out), (err_reader, Stream::Err)].map(|(reader, stream)| {
+            let (log, matcher) = (Arc::clone(log), matcher.clone());
+            let running = Pump::new(&self.pumps);
+            tokio::spawn(async move {
+                let _running = running;
+                let each_line = |line: &str| {
+                    if let Some((pattern, tell)) = &matcher {
+                        if pattern.is_match(line) {
+                            tell.send_replace(true);
+                        }
+                    }
+                };
+                // A log that can't be written any more (a full disk) must not stop the replica: its pipe
+                // breaks and it may say so itself.
+                let _ = log.pump(stream, reader, each_line).await;
+            })
+        });
+        Ok((process, pumps))
+    }
+
+    async fn notify_socket(
+        &self,
+        plan: &ReplicaPlan,
+        tell: Arc<watch::Sender<bool>>,
+    ) -> Result<String, String> {
+        let path = format!("/run/belljar/notify/{}", plan.name);
+        let spec = SocketSpec::UnixDatagram(PathBuf::from(&path));
+        let socket = self.connection.socket(spec).await.map_err(|error| error.to_string())?;
+        let socket = std::os::unix::net::UnixDatagram::from(socket);
+        socket.set_nonblocking(true).map_err(|error| error.to_string())?;
+        let socket = tokio::net::UnixDatagram::from_std(socket).map_err(|error| error.to_string())?;
+        tokio::spawn(async move {
+            let mut buffer = [0; 4096];
+            // It is closed with the session, or when nobody wants to know any more.
+            while let Ok(count) = socket.recv(&mut buffer).await {
+                if buffer[..count].split(|&b| b == b'\n').any(|line| line == b"READY=1") {
+                    tell.send_replace(true);
+                    break;
+                }
+            }
+        });
+        Ok(path)
+    }
+
+    async fn watch_readiness(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
+        let Some(live) = self.live(replica).filter(|live| live.generation == generation) else { return };
+        let plan = self.replica_plan(replica).clone();
+        let execs = Arc::clone(&self);
+        let subject = readiness::Subject {
+            connection: Arc::clone(&self.connection),
+            index: replica,
+            address: plan.address,
+            unit: live.unit,
+            told: live.told.clone(),
+            exec: Box::new(move |argv| {
+                let shared = Arc::clone(&execs);
+                Box::pin(async move { shared.exec_check(replica, argv).await })
+            }),
+        };
+        match readiness::watch(&subject, &plan.ready).await {
+            Ok(()) => {
+                let ready_ms = (live.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
+                self.report(Report::ReplicaReady { replica, generation, ready_ms });
+            }
+            Err(why) => {
+                let last_lines = live.log.last_lines();
+                self.report(Report::ReplicaNotReady { replica, generation, why, last_lines });
+            }
+        }
+    }
+
+    /// Runs a readiness command in the replica's place; the error is why it did not hold.
+    async fn exec_check(&self, replica: ReplicaIndex, argv: Vec<String>) -> Result<(), String> {
+        let plan = self.replica_plan(replica);
+        let shown = argv.join(" ");
+        let spec = self.replica_process(replica, plan, argv, &plan.env, false);
+        let null = || fs_err::OpenOptions::new().read(true).write(true).open("/dev/null");
+        let null = || null().map(|file| OwnedFd::from(file.into_file())).map_err(|error| error.to_string());
+        let process = self.connection.spawn(spec, [null()?, null()?, null()?]).await.map_err(explain)?;
+        match process.exit.await.map(exit_of) {
+            Ok(exit) if exit.is_success() => Ok(()),
+            Ok(exit) => Err(format!("`{shown}` ended with {exit}")),
+            Err(_) => Err("the session ended".to_owned()),
+        }
+    }
+
+    async fn run_task(self: Arc<Self>, task: TaskIndex) {
+        let started = Instant::now();
+        let plan = &self.plan.tasks[task];
+        let refused = |why: String, last_lines| Report::TaskNotStarted { task, why, last_lines };
+        let log = match self.logs.open(plan.name.as_str()) {
+            Ok(log) => Arc::new(log),
+            Err(error) => return self.report(refused(format!("cannot write its log: {error}"), Vec::new())),
+        };
+        let spec = ProcessSpec {
+            unit: 0,
+            place: Place::Session,
+            main: true,
+            argv: plan.argv.clone(),
+            env: plan.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            cwd: plan.cwd.clone(),
+            hostname: plan.name.to_string(),
+            binds: Vec::new(),
+            files: Vec::new(),
+            terminal: false,
+        };
+        let (process, pumps) = match self.spawn_logged(spec, &log, None).await {
+            Ok(spawned) => spawned,
+            Err(why) => return self.report(refused(why, log.last_lines())),
+        };
+        self.tasks.lock().expect("no panic while it is held").insert(task, process.unit);
+        self.report(Report::TaskStarted { task, pid: process.pid });
+        let Ok(status) = process.exit.await else { return };
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        finish_pumps(pumps).await;
+        let exit = exit_of(status);
+        self.report(Report::TaskExited { task, exit, duration_ms, last_lines: log.last_lines() });
+    }
+}
+
+/// Answers the session's name queries until the session ends.
+pub(crate) async fn serve_names(socket: tokio::net::UdpSocket, sealed: Sealed) {
+    dns::serve(socket, sealed.names).await;
+}
+
+/// Counts a pump for as long as it lives.
+struct Pump(watch::Sender<usize>);
+
+impl Pump {
+    fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// A pipe whose reading end the runtime can wait on.
+fn output_pipe() -> std::io::Result<(pipe::Receiver, OwnedFd)> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&reader, true)?;
+    Ok((pipe::Receiver::from_owned_fd(reader)?, writer))
+}
+
+async fn finish_pumps(pumps: [JoinHandle<()>; 2]) {
+    let aborts = [pumps[0].abort_handle(), pumps[1].abort_handle()];
+    let [out, err] = pumps;
+    let both = async {
+        // A pump that panicked has nothing more to say.
+        let _ = (out.await, err.await);
+    };
+    if tokio::time::timeout(PIPES_CLOSE_WITHIN, both).await.is_err() {
+        for pump in aborts {
+            pump.abort();
+        }
+    }
+}
+
+/// A refusal of the sandbox with what it stands on, in one line.
+fn explain(error: SandboxError) -> String {
+    error.to_string()
+}
+
+/// How a process ended, in the words of the timeline.
+pub(crate) fn exit_of(status: ExitStatus) -> Exit {
+    match status {
+        ExitStatus::Code(code) => Exit { code: Some(code), signal: None },
+        ExitStatus::Signal(number) => Exit { code: None, signal: Some(belljar_model::signal::name(number)) },
+    }
+}

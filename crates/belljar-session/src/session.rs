@@ -1,0 +1,258 @@
+//! One session from its launch to its end, for whoever carries it in his process.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use belljar_client::wire::SessionView;
+use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionState, TaskState};
+use belljar_sandbox::spec::{Place, SocketSpec};
+use belljar_sandbox::{SandboxError, Zygote};
+use belljar_stack::plan::Plan;
+use tokio::task::JoinHandle;
+
+use crate::control;
+use crate::driver::{self, Driver, Handle};
+use crate::logs::Logs;
+use crate::machine::Machine;
+use crate::native::{self, Command, CommandError, CommandSpec, Connection, Native, Shared};
+use crate::timeline::{Timeline, WallClock};
+
+/// Everything that a session needs to be told. Directories exist already, made by the store.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub plan: Arc<Plan>,
+    pub id: SessionId,
+    pub name: SessionName,
+    /// Its own directory in the store: events, logs, volumes.
+    pub dir: PathBuf,
+    /// What is kept of it for people.
+    pub artifacts: PathBuf,
+    /// Where it listens for the control protocol; the directory is this session's alone.
+    pub control_socket: PathBuf,
+    /// The belljar program, for the PATH of commands.
+    pub program: PathBuf,
+    pub user: User,
+    /// Host directories that stay visible wherever they lie: the caller's working directory and PATH.
+    pub visible: Vec<PathBuf>,
+    pub clock: WallClock,
+}
+
+/// Who processes of a session are, by name.
+#[derive(Debug, Clone)]
+pub struct User {
+    pub name: String,
+    pub home: PathBuf,
+}
+
+/// Why a session was not launched at all.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    #[error("cannot seal the session")]
+    Sandbox(#[source] SandboxError),
+    #[error("cannot prepare the session's files")]
+    Files(#[source] std::io::Error),
+    #[error("cannot listen on the control socket {path}")]
+    Control {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl LaunchError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Sandbox(error) => error.code(),
+            Self::Files(_) | Self::Control { .. } => ErrorCode::StateDirUnusable,
+        }
+    }
+}
+
+/// Why a session that was launched did not become ready, and what it looked like at its end.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct NotReady {
+    pub why: String,
+    /// The replica or task that it failed on, and the last lines of its log.
+    pub culprit: Option<(String, Vec<String>)>,
+    pub view: Arc<SessionView>,
+}
+
+/// A live session. It ends when it is told to, when its process dies, or when nobody holds it any more.
+pub struct Session {
+    config: Config,
+    handle: Handle,
+    shared: Arc<Shared>,
+    env: Arc<BTreeMap<String, String>>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("id", &self.config.id).field("name", &self.config.name).finish()
+    }
+}
+
+impl Config {
+    /// The session's directories that its processes may write to, whatever the file-system mode.
+    pub(crate) fn own_dirs(&self) -> Vec<PathBuf> {
+        let mut dirs = vec![self.dir.join("volumes"), self.dir.join("bin"), self.artifacts.clone()];
+        dirs.extend(self.control_socket.parent().map(PathBuf::from));
+        dirs
+    }
+
+    /// What every command of the session gets on top of the caller's environment.
+    fn command_env(&self) -> BTreeMap<String, String> {
+        let mut env = self.plan.command_env.clone();
+        env.insert("BELLJAR_SESSION".to_owned(), self.id.to_string());
+        env.insert("BELLJAR_CONTROL".to_owned(), self.control_socket.display().to_string());
+        env.insert("BELLJAR_ARTIFACTS".to_owned(), self.artifacts.display().to_string());
+        env.insert("PATH".to_owned(), self.dir.join("bin").display().to_string());
+        env
+    }
+}
+
+impl Session {
+    /// Seals a session and starts its plan. Returns as soon as it can be spoken to; [`Session::ready`] waits.
+    pub async fn launch(zygote: &Arc<Zygote>, config: Config) -> Result<Self, LaunchError> {
+        for dir in config.own_dirs() {
+            fs_err::create_dir_all(dir).map_err(LaunchError::Files)?;
+        }
+        let link = config.dir.join("bin/belljar");
+        if !link.is_symlink() {
+            fs_err::os::unix::fs::symlink(&config.program, link).map_err(LaunchError::Files)?;
+        }
+        let sealed = native::seal(&config).map_err(LaunchError::Files)?;
+        let spec = sealed.spec.clone();
+        let zygote = Arc::clone(zygote);
+        let init = tokio::task::spawn_blocking(move || zygote.launch(&spec))
+            .await
+            .map_err(|error| LaunchError::Files(std::io::Error::other(error)))?
+            .map_err(LaunchError::Sandbox)?;
+        let connection = Arc::new(Connection::new(init).map_err(LaunchError::Files)?);
+
+        let timeline =
+            Timeline::create(&config.dir.join("events.jsonl"), config.id.clone(), config.clock.clone())
+                .map_err(LaunchError::Files)?;
+        let logs = Logs::new(config.dir.join("logs"), timeline.start()).map_err(LaunchError::Files)?;
+        let logs = Arc::new(logs);
+        let (sender, messages) = driver::channel();
+        let backend = Native::new(
+            Arc::clone(&connection),
+            Arc::clone(&config.plan),
+            Arc::clone(&logs),
+            config.name.to_string(),
+            &sender,
+        );
+        let shared = backend.shared();
+        let mut servers =
+            vec![name_server(&connection, &config.plan, sealed).await.map_err(LaunchError::Sandbox)?];
+
+        let env = Arc::new(config.command_env());
+        let events_written = timeline.written();
+        let machine = Machine::new(Arc::clone(&config.plan), config.id.clone(), config.name.clone());
+        let handle = Driver::start(machine, backend, timeline, sender, messages);
+        let control = control::Control {
+            handle: handle.clone(),
+            shared: Arc::clone(&shared),
+            env: Arc::clone(&env),
+            events: config.dir.join("events.jsonl"),
+            events_written,
+            logs,
+        };
+        let served = control::serve(&config.control_socket, control);
+        servers.push(
+            served.map_err(|source| LaunchError::Control { path: config.control_socket.clone(), source })?,
+        );
+        Ok(Self { config, handle, shared, env, servers })
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Waits until the session is ready. One that does not become ready has ended when this returns.
+    pub async fn ready(&self) -> Result<SessionView, NotReady> {
+        let mut state = self.handle.state();
+        // The supervisor is gone only after it has ended the session.
+        let _ = state
+            .wait_for(|state| {
+                matches!(
+                    state,
+                    SessionState::Ready
+                        | SessionState::Degraded
+                        | SessionState::Stopping
+                        | SessionState::Ended
+                )
+            })
+            .await;
+        let view = self.handle.view().await;
+        if matches!(view.state, SessionState::Ready | SessionState::Degraded) {
+            return Ok(view);
+        }
+        let view = self.handle.ended().await;
+        self.shared.logs_are_whole().await;
+        Err(not_ready(view))
+    }
+
+    /// Starts a command in the session.
+    pub async fn command(&self, spec: CommandSpec, stdio: [OwnedFd; 3]) -> Result<Command, CommandError> {
+        Command::start(&self.shared, &self.handle, &self.env, spec, stdio).await
+    }
+
+    /// Ends the session; returns when none of its processes is left and its logs are whole.
+    pub async fn end(&self, why: &str) -> Arc<SessionView> {
+        let view = self.handle.end(why).await;
+        self.shared.logs_are_whole().await;
+        view
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        for server in &self.servers {
+            server.abort();
+        }
+        self.shared.connection.kill();
+        // A socket that nobody serves would only puzzle; where it is gone already, so much the better.
+        let _ = fs_err::remove_file(&self.config.control_socket);
+    }
+}
+
+async fn name_server(
+    connection: &Connection,
+    plan: &Plan,
+    sealed: native::Sealed,
+) -> Result<JoinHandle<()>, SandboxError> {
+    let socket = connection.socket(SocketSpec::UdpBound(Place::Session, plan.address, 53)).await?;
+    let socket = std::net::UdpSocket::from(socket);
+    let socket = socket.set_nonblocking(true).and_then(|()| tokio::net::UdpSocket::from_std(socket));
+    let socket = socket.map_err(|_| SandboxError::Protocol)?;
+    Ok(tokio::spawn(native::serve_names(socket, sealed)))
+}
+
+fn not_ready(view: Arc<SessionView>) -> NotReady {
+    let why = view.why.clone().unwrap_or_else(|| "it ended".to_owned());
+    let task = view
+        .tasks
+        .iter()
+        .find(|(_, task)| task.state == TaskState::Failed && !task.last_lines.is_empty())
+        .map(|(name, task)| (name.to_string(), task.last_lines.clone()));
+    let named = |name: &str| why.starts_with(&format!("{name} "));
+    let replica = view
+        .services
+        .values()
+        .flat_map(|service| &service.replicas)
+        .filter(|one| {
+            matches!(one.state, ReplicaState::Failed | ReplicaState::Unhealthy) || named(one.name.as_str())
+        })
+        .max_by_key(|one| named(one.name.as_str()))
+        .map(|one| (one.name.to_string(), one.last_lines.clone()));
+    NotReady { why, culprit: task.or(replica), view }
+}

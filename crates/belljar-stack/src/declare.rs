@@ -1,0 +1,209 @@
+//! A stack as it was declared: every value read and checked alone, references still unresolved. What depends
+//! on other parts of the stack or on the session is decided by the planner.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use belljar_model::{ServiceName, StackName, TaskName};
+
+use crate::plan::{Boot, Condition, Filesystem, Home, Protocol, RestartPolicy};
+use crate::recipe::Recipe;
+use crate::reference::Template;
+use crate::source::{Place, Text};
+
+#[derive(Debug, Clone)]
+pub(crate) struct StackDecl {
+    pub(crate) name: StackName,
+    pub(crate) dir: PathBuf,
+    pub(crate) filesystem: Filesystem,
+    pub(crate) home: Home,
+    pub(crate) env: Vec<Variable>,
+    pub(crate) inherit_env: Vec<String>,
+    pub(crate) services: Vec<ServiceDecl>,
+    pub(crate) tasks: Vec<TaskDecl>,
+    pub(crate) suites: Vec<SuiteDecl>,
+}
+
+/// A variable of an environment.
+#[derive(Debug, Clone)]
+pub(crate) struct Variable {
+    pub(crate) name: String,
+    pub(crate) value: Template,
+}
+
+/// What is to be executed.
+#[derive(Debug, Clone)]
+pub(crate) enum Command {
+    /// A program and its arguments.
+    Words(Vec<Template>),
+    /// A script for `sh`.
+    Shell(Template),
+}
+
+/// What services and tasks have in common.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) command: Option<Command>,
+    pub(crate) cwd: Option<Template>,
+    pub(crate) env: Vec<Variable>,
+    pub(crate) env_files: Vec<Text>,
+    pub(crate) after: Option<Vec<AfterDecl>>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct AfterDecl {
+    pub(crate) on: Text,
+    /// What was asked for in the long form.
+    pub(crate) condition: Option<(Condition, Place)>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceDecl {
+    pub(crate) name: ServiceName,
+    /// The name, where the service is declared.
+    pub(crate) place: Place,
+    pub(crate) recipe: Option<UsedRecipe>,
+    pub(crate) process: Process,
+    /// Runs once before the first start; only recipes have it.
+    pub(crate) init: Option<Template>,
+    /// Words that are appended to the command when the parameter of that name is on; only recipes have them.
+    pub(crate) flags: Vec<(Text, Vec<Template>)>,
+    pub(crate) ports: Vec<PortDecl>,
+    pub(crate) ready: Option<ReadyDecl>,
+    pub(crate) stop: StopDecl,
+    pub(crate) volumes: Vec<VolumeDecl>,
+    pub(crate) files: Vec<(Template, Template)>,
+    pub(crate) replicas: Option<u16>,
+    pub(crate) boot: Option<Boot>,
+    pub(crate) restart: Option<RestartPolicy>,
+}
+
+/// The recipe of a service, with its parameters decided.
+#[derive(Debug, Clone)]
+pub(crate) struct UsedRecipe {
+    pub(crate) recipe: Arc<Recipe>,
+    pub(crate) parameters: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct PortDecl {
+    pub(crate) name: Text,
+    pub(crate) port: u16,
+    pub(crate) protocol: Protocol,
+    /// Where the number stands.
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ReadyDecl {
+    pub(crate) place: Place,
+    pub(crate) check: Option<CheckDecl>,
+    pub(crate) within: Option<Duration>,
+    pub(crate) stable: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum CheckDecl {
+    /// Every TCP port, or those that are named.
+    Tcp(Option<Vec<Text>>),
+    Http {
+        path: Template,
+        port: Option<Text>,
+        status: Option<u16>,
+        body: Option<String>,
+    },
+    Exec(Command),
+    Log(String),
+    Notify,
+    File(Template),
+    Socket(Template),
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StopDecl {
+    pub(crate) signal: Option<i32>,
+    pub(crate) within: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct VolumeDecl {
+    pub(crate) name: String,
+    pub(crate) target: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct TaskDecl {
+    pub(crate) name: TaskName,
+    pub(crate) place: Place,
+    pub(crate) process: Process,
+    pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SuiteDecl {
+    pub(crate) name: String,
+    pub(crate) scenarios: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retries: u32,
+    pub(crate) env: Vec<Variable>,
+    pub(crate) exclusive: bool,
+    pub(crate) weight: u32,
+    pub(crate) requires: crate::plan::Requires,
+    pub(crate) setup: Option<Command>,
+    pub(crate) home: Option<Home>,
+}
+
+impl ServiceDecl {
+    /// Takes from `base`, a recipe's service, what this one does not say itself. Tables of things with names
+    /// are joined by name.
+    pub(crate) fn over(self, base: Self) -> Self {
+        let ready = match (self.ready, base.ready) {
+            (Some(own), Some(base)) => Some(ReadyDecl {
+                place: own.place,
+                check: own.check.or(base.check),
+                within: own.within.or(base.within),
+                stable: own.stable.or(base.stable),
+            }),
+            (own, base) => own.or(base),
+        };
+        Self {
+            name: self.name,
+            place: self.place,
+            recipe: self.recipe,
+            process: Process {
+                command: self.process.command.or(base.process.command),
+                cwd: self.process.cwd.or(base.process.cwd),
+                env: join(base.process.env, self.process.env, |one| one.name.clone()),
+                env_files: self.process.env_files,
+                after: self.process.after.or(base.process.after),
+            },
+            init: base.init,
+            flags: base.flags,
+            ports: join(base.ports, self.ports, |one| one.name.value.clone()),
+            ready,
+            stop: StopDecl {
+                signal: self.stop.signal.or(base.stop.signal),
+                within: self.stop.within.or(base.stop.within),
+            },
+            volumes: join(base.volumes, self.volumes, |one| one.name.clone()),
+            files: join(base.files, self.files, |(path, _)| path.place.raw().to_owned()),
+            replicas: self.replicas.or(base.replicas),
+            boot: self.boot.or(base.boot),
+            restart: self.restart.or(base.restart),
+        }
+    }
+}
+
+/// `base` with the things of `own` in the place of those with the same name, and the others after them.
+fn join<T>(mut base: Vec<T>, own: Vec<T>, name: impl Fn(&T) -> String) -> Vec<T> {
+    for one in own {
+        match base.iter_mut().find(|other| name(other) == name(&one)) {
+            Some(other) => *other = one,
+            None => base.push(one),
+        }
+    }
+    base
+}

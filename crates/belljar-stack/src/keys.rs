@@ -1,0 +1,213 @@
+//! Which keys there are at which level, and which of them this version does not carry out yet. A key of the
+//! contract that is not carried out is a fault at its place: nothing is ever dropped in silence.
+
+/// A kind of table in a stack file or a recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Top,
+    Service,
+    /// The `[service]` of a recipe: a service with two keys more.
+    RecipeService,
+    Task,
+    Suite,
+    Port,
+    Ready,
+    Stop,
+    Requires,
+    Recipe,
+    Parameter,
+    Program,
+}
+
+impl Level {
+    /// With its article, as messages say it.
+    pub(crate) fn what(self) -> &'static str {
+        match self {
+            Self::Top => "a stack",
+            Self::Service => "a service",
+            Self::RecipeService => "the service of a recipe",
+            Self::Task => "a task",
+            Self::Suite => "a suite",
+            Self::Port => "a port",
+            Self::Ready => "`ready`",
+            Self::Stop => "`stop`",
+            Self::Requires => "`requires`",
+            Self::Recipe => "a recipe",
+            Self::Parameter => "a parameter",
+            Self::Program => "a program",
+        }
+    }
+
+    /// The keys that are carried out.
+    pub(crate) fn keys(self) -> &'static [&'static str] {
+        match self {
+            Self::Top => &[
+                "name",
+                "backend",
+                "isolation",
+                "filesystem",
+                "home",
+                "env",
+                "inherit_env",
+                "service",
+                "task",
+                "suite",
+            ],
+            Self::Service => &[
+                "use", "with", "run", "shell", "cwd", "env", "env_file", "after", "ports", "ready", "volume",
+                "volumes", "files", "stop", "replicas", "boot", "restart",
+            ],
+            Self::RecipeService => &[
+                "run", "shell", "cwd", "env", "after", "ports", "ready", "volume", "volumes", "files",
+                "stop", "replicas", "boot", "restart", "init", "flags",
+            ],
+            Self::Task => {
+                &["run", "shell", "cwd", "env", "env_file", "after", "prepare", "inputs", "timeout"]
+            }
+            Self::Suite => &[
+                "scenarios",
+                "kind",
+                "tags",
+                "timeout",
+                "session",
+                "retries",
+                "env",
+                "exclusive",
+                "weight",
+                "requires",
+                "setup",
+                "home",
+            ],
+            Self::Port => &["port", "protocol"],
+            Self::Ready => &[
+                "tcp", "http", "exec", "log", "notify", "file", "socket", "port", "status", "body", "within",
+                "stable",
+            ],
+            Self::Stop => &["signal", "within"],
+            Self::Requires => &["env", "commands", "capabilities"],
+            Self::Recipe => &["summary", "parameters", "programs", "service", "outputs"],
+            Self::Parameter => &["type", "default", "pattern", "doc"],
+            Self::Program => &["dirs", "only", "package"],
+        }
+    }
+
+    /// Why `key` is not carried out, if it is a key of the contract that is not.
+    pub(crate) fn not_carried_out(self, key: &str) -> Option<&'static str> {
+        NOT_CARRIED_OUT
+            .iter()
+            .find(|row| row.level == self && row.key == key && row.value.is_none())
+            .map(|row| row.why)
+    }
+
+    /// Why `key = "value"` is not carried out, if it is a value of the contract that is not.
+    pub(crate) fn value_not_carried_out(self, key: &str, value: &str) -> Option<&'static str> {
+        NOT_CARRIED_OUT
+            .iter()
+            .find(|row| row.level == self && row.key == key && row.value == Some(value))
+            .map(|row| row.why)
+    }
+}
+
+struct NotCarriedOut {
+    level: Level,
+    key: &'static str,
+    /// The one value that is meant; else the key as a whole.
+    value: Option<&'static str>,
+    /// What holds instead, or what to write instead.
+    why: &'static str,
+}
+
+const fn key(level: Level, key: &'static str, why: &'static str) -> NotCarriedOut {
+    NotCarriedOut { level, key, value: None, why }
+}
+
+const fn value(level: Level, key: &'static str, value: &'static str, why: &'static str) -> NotCarriedOut {
+    NotCarriedOut { level, key, value: Some(value), why }
+}
+
+const NATIVE_ONLY: &str = "replicas run on the native backend, as processes in namespaces of their own";
+const NO_LIMITS: &str = "replicas share the machine's processors and memory without a limit";
+const NO_IMAGES: &str = "the native backend runs programs of this machine: write `run`, or `use` a recipe";
+const ONE_USER: &str = "everything runs as one inner user";
+const NO_SECRETS: &str =
+    "pass the value with `env = { NAME = \"${env.NAME}\" }`; it is then not hidden in logs";
+const SERVICES_ONLY: &str = "only services have it; a task gets what it needs through `env`";
+const EXECUTABLES_ONLY: &str = "a suite is a directory of executable files: give their glob as `scenarios`";
+
+/// The one list of what the contract has and this version has not, each with its reason.
+const NOT_CARRIED_OUT: &[NotCarriedOut] = &[
+    value(Level::Top, "backend", "docker", NATIVE_ONLY),
+    value(Level::Top, "backend", "kubernetes", NATIVE_ONLY),
+    value(Level::Top, "isolation", "shared", "every session is sealed"),
+    key(Level::Top, "egress", "a session has no way out to the internet"),
+    key(Level::Top, "secrets", NO_SECRETS),
+    key(Level::Top, "experiment", "one stack is tried in one way at a time"),
+    key(Level::Top, "branch", "data lives as long as its session"),
+    key(Level::Top, "limits", NO_LIMITS),
+    key(Level::Top, "hunt", "`belljar test --until-fail` repeats a scenario as it is"),
+    key(Level::Top, "recipe", "write the recipe into `recipes/NAME.toml` beside the stack file"),
+    key(Level::Service, "image", NO_IMAGES),
+    key(Level::Service, "user", ONE_USER),
+    key(Level::Service, "limits", NO_LIMITS),
+    key(
+        Level::Service,
+        "publish",
+        "a session's ports are reached from inside it, with `belljar exec` or `run`",
+    ),
+    key(Level::Service, "health", "a replica is not watched any more once it is ready, except for its death"),
+    key(Level::Task, "use", "recipes make services"),
+    key(Level::Task, "with", "recipes make services"),
+    key(Level::Task, "image", NO_IMAGES),
+    key(Level::Task, "user", ONE_USER),
+    key(Level::Task, "limits", NO_LIMITS),
+    key(Level::Task, "ports", SERVICES_ONLY),
+    key(Level::Task, "ready", "a task is done when it has ended with code 0"),
+    key(Level::Task, "volume", SERVICES_ONLY),
+    key(Level::Task, "volumes", SERVICES_ONLY),
+    key(Level::Task, "files", SERVICES_ONLY),
+    key(Level::Task, "stop", "a task that has to end early is killed"),
+    value(Level::Suite, "kind", "pytest", EXECUTABLES_ONLY),
+    value(Level::Suite, "kind", "go", EXECUTABLES_ONLY),
+    value(Level::Suite, "kind", "cargo", EXECUTABLES_ONLY),
+    value(Level::Suite, "kind", "node", EXECUTABLES_ONLY),
+    value(Level::Suite, "kind", "vitest", EXECUTABLES_ONLY),
+    value(Level::Suite, "kind", "bun", EXECUTABLES_ONLY),
+    value(Level::Suite, "kind", "junit", EXECUTABLES_ONLY),
+    key(Level::Suite, "path", EXECUTABLES_ONLY),
+    key(Level::Suite, "run", EXECUTABLES_ONLY),
+    key(Level::Suite, "list", EXECUTABLES_ONLY),
+    value(Level::Suite, "session", "suite", "every scenario gets a session of its own"),
+    key(Level::Suite, "stack", "every suite of a file runs on the file's own stack"),
+    key(Level::Suite, "secrets", NO_SECRETS),
+    key(Level::Suite, "leaks", "a scenario that leaves something behind is always red"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::{Level, NOT_CARRIED_OUT};
+
+    #[test]
+    fn the_reference_page_has_every_key() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/stack-file.md");
+        let page = fs_err::read_to_string(page).unwrap();
+        let (carried_out, not) = page.split_once("## Not carried out yet").unwrap();
+        for level in [Level::Top, Level::Service, Level::Task, Level::Suite, Level::Ready] {
+            for key in level.keys() {
+                let named =
+                    [format!("`{key}`"), format!("[{key}.NAME]")].iter().any(|one| carried_out.contains(one));
+                assert!(named || ["service", "task", "suite"].contains(key), "{level:?} `{key}`");
+            }
+        }
+        for row in NOT_CARRIED_OUT {
+            assert!(not.contains(&format!("`{}", row.key)), "{:?} `{}`", row.level, row.key);
+        }
+    }
+
+    #[test]
+    fn what_is_carried_out_is_not_in_the_list_of_what_is_not() {
+        for row in NOT_CARRIED_OUT {
+            let is_key = row.level.keys().contains(&row.key);
+            assert_eq!(is_key, row.value.is_some(), "{:?} {}", row.level, row.key);
+        }
+    }
+}

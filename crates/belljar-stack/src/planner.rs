@@ -1,0 +1,328 @@
+//! From declarations to a plan. The same code checks a stack when it is read, before there is a session: then
+//! what only a session knows is made up, and nothing but the faults is kept. So no text can be forgotten by
+//! the check that is looked at by the plan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use belljar_model::{ReplicaName, ServiceName};
+
+use crate::declare::{Command, ServiceDecl, StackDecl, SuiteDecl, TaskDecl, VolumeDecl};
+use crate::fault::{Fault, Faults};
+use crate::plan::{
+    Boot, Context, FilePlan, Plan, PortPlan, ReplicaPlan, RestartPolicy, ServicePlan, StopPlan, SuitePlan,
+    TaskPlan, VolumePlan,
+};
+use crate::programs::Programs;
+use crate::read_service::is_clean_absolute;
+use crate::resolve::{Own, output_names};
+use crate::source::Place;
+
+/// A program of a recipe that is not on the machine.
+#[derive(Debug)]
+pub(crate) struct MissingProgram {
+    pub(crate) program: String,
+    pub(crate) package: Option<String>,
+    pub(crate) searched: Vec<String>,
+}
+
+pub(crate) struct Planner<'a> {
+    pub(crate) stack: &'a StackDecl,
+    /// The session and the machine; nothing while the stack is only checked.
+    pub(crate) given: Option<(&'a Context, &'a dyn Programs)>,
+    pub(crate) faults: Faults,
+    pub(crate) missing: Option<MissingProgram>,
+    /// Programs that were found already, by service.
+    pub(crate) found: BTreeMap<(ServiceName, String), String>,
+    program_dirs: BTreeSet<PathBuf>,
+}
+
+const MAX_SERVICES: usize = 254;
+const SESSION_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+const PREFIX: u8 = 16;
+const SIGTERM: i32 = 15;
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+const TASK_TIMEOUT: Duration = Duration::from_mins(5);
+const SUITE_TIMEOUT: Duration = Duration::from_mins(1);
+
+impl<'a> Planner<'a> {
+    fn new(stack: &'a StackDecl, given: Option<(&'a Context, &'a dyn Programs)>) -> Self {
+        Self {
+            stack,
+            given,
+            faults: Faults::default(),
+            missing: None,
+            found: BTreeMap::new(),
+            program_dirs: BTreeSet::new(),
+        }
+    }
+
+    /// What would be wrong with any plan of this stack.
+    pub(crate) fn check(stack: &'a StackDecl) -> Faults {
+        let mut planner = Self::new(stack, None);
+        planner.whole();
+        planner.faults
+    }
+
+    pub(crate) fn plan(
+        stack: &'a StackDecl,
+        context: &'a Context,
+        programs: &'a dyn Programs,
+    ) -> Result<Plan, (Faults, Option<MissingProgram>)> {
+        let mut planner = Self::new(stack, Some((context, programs)));
+        let plan = planner.whole();
+        let missing = planner.missing;
+        let plan = planner.faults.or(plan).map_err(|faults| (faults, None))?;
+        match missing {
+            Some(missing) => Err((Faults::default(), Some(missing))),
+            None => Ok(plan),
+        }
+    }
+
+    fn whole(&mut self) -> Plan {
+        let stack = self.stack;
+        self.check_names();
+        let order = self.order();
+        let services: Vec<_> =
+            (1..).zip(&stack.services).map(|(place, one)| self.service(place, one)).collect();
+        let tasks = stack.tasks.iter().map(|one| self.task(one)).collect();
+        let suites = stack.suites.iter().map(|one| self.suite(one)).collect();
+        Plan {
+            stack: stack.name.clone(),
+            dir: stack.dir.clone(),
+            filesystem: stack.filesystem,
+            home: stack.home,
+            command_env: command_env(&services),
+            services,
+            tasks,
+            suites,
+            order,
+            address: SESSION_ADDRESS,
+            prefix: PREFIX,
+            program_dirs: std::mem::take(&mut self.program_dirs).into_iter().collect(),
+        }
+    }
+
+    fn check_names(&mut self) {
+        let stack = self.stack;
+        for task in &stack.tasks {
+            if let Some(service) = stack.services.iter().find(|one| one.name.as_str() == task.name.as_str()) {
+                let message = format!("`{}` is both a service and a task", task.name);
+                self.faults.push(
+                    Fault::new(&task.place, message, "services and tasks share one space of names")
+                        .also(&service.place, "the service"),
+                );
+            }
+        }
+        if let Some(service) = stack.services.get(MAX_SERVICES) {
+            let label = format!("a session has addresses for {MAX_SERVICES} services");
+            self.faults.push(Fault::new(&service.place, "too many services", label));
+        }
+    }
+
+    fn service(&mut self, place: usize, service: &'a ServiceDecl) -> ServicePlan {
+        self.check_ports(service);
+        let count = service.replicas.unwrap_or(1);
+        let replicas = (1..=count).map(|number| self.replica(place, service, number)).collect();
+        let own = Own::Service(service);
+        let outputs = output_names(service)
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), self.output(own, &name)?)))
+            .collect();
+        ServicePlan {
+            name: service.name.clone(),
+            recipe: service.recipe.as_ref().map(|used| used.recipe.name.clone()),
+            replicas,
+            boot: service.boot.unwrap_or(Boot::Parallel),
+            after: self.dependencies(&service.process),
+            restart: service.restart.unwrap_or(RestartPolicy::Never),
+            stop: StopPlan {
+                signal: service.stop.signal.unwrap_or(SIGTERM),
+                within: service.stop.within.unwrap_or(STOP_WITHIN),
+            },
+            ports: service
+                .ports
+                .iter()
+                .map(|one| PortPlan { name: one.name.value.clone(), port: one.port, protocol: one.protocol })
+                .collect(),
+            outputs,
+        }
+    }
+
+    fn check_ports(&mut self, service: &ServiceDecl) {
+        for (index, port) in service.ports.iter().enumerate() {
+            let same =
+                |one: &&crate::declare::PortDecl| one.port == port.port && one.protocol == port.protocol;
+            if let Some(first) = service.ports[..index].iter().find(same) {
+                let message = format!("`{}` and `{}` are the same port", first.name.value, port.name.value);
+                self.faults.push(
+                    Fault::new(&port.place, message, "a replica can listen on it only once")
+                        .also(&first.place, "the first one"),
+                );
+            }
+        }
+    }
+
+    fn replica(&mut self, place: usize, service: &'a ServiceDecl, number: u16) -> ReplicaPlan {
+        let own = Own::Replica(service, number);
+        let cwd = self.cwd(&service.process, own);
+        let mut argv = self.argv(service.process.command.as_ref(), own, &cwd);
+        for (parameter, words) in &service.flags {
+            // Words are looked at whether they are wanted or not, so that the check sees them all.
+            let words: Vec<_> = words.iter().map(|word| self.text(word, own)).collect();
+            let value = service.recipe.as_ref().and_then(|used| used.parameters.get(&parameter.value));
+            if value.is_some_and(|value| !value.is_empty() && value != "false") {
+                argv.extend(words);
+            }
+        }
+        let init = service.init.as_ref().map(|script| {
+            let script = self.text(script, own);
+            ["sh", "-ec", &script].map(str::to_owned).to_vec()
+        });
+        ReplicaPlan {
+            name: ReplicaName::of(&service.name, number),
+            address: address(place, number),
+            argv,
+            init,
+            env: self.environment(&service.process, own),
+            volumes: service.volumes.iter().map(|one| self.volume_plan(service, number, one)).collect(),
+            files: service.files.iter().map(|(path, text)| self.file(path, text, own)).collect(),
+            ready: self.ready(service, number, &cwd),
+            cwd,
+        }
+    }
+
+    fn volume_plan(&self, service: &ServiceDecl, number: u16, volume: &VolumeDecl) -> VolumePlan {
+        VolumePlan {
+            name: volume.name.clone(),
+            source: self.volume(service, number, &volume.name),
+            target: volume.target.clone(),
+        }
+    }
+
+    fn file(
+        &mut self,
+        path: &crate::reference::Template,
+        text: &crate::reference::Template,
+        own: Own<'a>,
+    ) -> FilePlan {
+        let faults = self.faults.len();
+        let target = PathBuf::from(self.text(path, own));
+        // A path whose references failed has been told of already.
+        if !is_clean_absolute(&target) && self.faults.len() == faults {
+            let written = path.place.raw().trim_matches(['"', '\'']);
+            let message = format!("`{written}` is not an absolute path");
+            self.faults.push(Fault::new(&path.place, message, "expected a path from `/` on, without `..`"));
+        }
+        FilePlan { path: target, text: self.text(text, own) }
+    }
+
+    fn task(&mut self, task: &'a TaskDecl) -> TaskPlan {
+        let own = Own::Task(task);
+        let cwd = self.cwd(&task.process, own);
+        TaskPlan {
+            name: task.name.clone(),
+            argv: self.argv(task.process.command.as_ref(), own, &cwd),
+            env: self.environment(&task.process, own),
+            cwd,
+            after: self.dependencies(&task.process),
+            timeout: task.timeout.unwrap_or(TASK_TIMEOUT),
+        }
+    }
+
+    fn suite(&mut self, suite: &'a SuiteDecl) -> SuitePlan {
+        let dir = self.stack.dir.clone();
+        let own = Own::Suite;
+        SuitePlan {
+            name: suite.name.clone(),
+            scenarios: suite.scenarios.clone(),
+            tags: suite.tags.clone(),
+            timeout: suite.timeout.unwrap_or(SUITE_TIMEOUT),
+            retries: suite.retries,
+            env: suite.env.iter().map(|one| (one.name.clone(), self.text(&one.value, own))).collect(),
+            exclusive: suite.exclusive,
+            weight: suite.weight,
+            requires: suite.requires.clone(),
+            setup: suite.setup.as_ref().map(|command| self.argv(Some(command), own, &dir)),
+            home: suite.home,
+        }
+    }
+
+    fn cwd(&mut self, process: &crate::declare::Process, own: Own<'a>) -> PathBuf {
+        match &process.cwd {
+            Some(cwd) => tidy(&self.stack.dir.join(self.text(cwd, own))),
+            None => self.stack.dir.clone(),
+        }
+    }
+
+    /// The words of a command. A program with a `/` in it that is relative lies below `cwd`.
+    pub(crate) fn argv(&mut self, command: Option<&Command>, own: Own<'a>, cwd: &Path) -> Vec<String> {
+        match command {
+            Some(Command::Words(words)) => {
+                let mut argv: Vec<_> = words.iter().map(|word| self.text(word, own)).collect();
+                if let Some(program) = argv.first_mut()
+                    && program.contains('/')
+                    && !program.starts_with('/')
+                {
+                    *program = tidy(&cwd.join(&*program)).to_string_lossy().into_owned();
+                }
+                argv
+            }
+            Some(Command::Shell(script)) => {
+                ["sh".to_owned(), "-c".to_owned(), self.text(script, own)].to_vec()
+            }
+            // A unit without a command has been told of when it was read.
+            None => Vec::new(),
+        }
+    }
+
+    /// Notes the directory of a program, unless it is one that every session shows.
+    pub(crate) fn keep_visible(&mut self, program: &Path) {
+        if let Some(dir) = program.parent()
+            && !["/usr", "/bin", "/sbin"].iter().any(|usual| dir.starts_with(usual))
+        {
+            self.program_dirs.insert(dir.to_path_buf());
+        }
+    }
+
+    pub(crate) fn fault_at(
+        &mut self,
+        place: &Place,
+        message: String,
+        label: impl Into<String>,
+        help: Option<String>,
+    ) {
+        self.faults.push(Fault::new(place, message, label).with_maybe_help(help));
+    }
+}
+
+/// `DB_HOST`, `DB_PORT`, `DB_URL` and `DB_REPLICAS` for every service.
+fn command_env(services: &[ServicePlan]) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    for service in services {
+        let prefix = service.name.as_str().to_uppercase().replace('-', "_");
+        let replicas: Vec<_> = service.replicas.iter().map(|one| one.name.as_str()).collect();
+        env.insert(format!("{prefix}_HOST"), service.name.to_string());
+        env.insert(format!("{prefix}_REPLICAS"), replicas.join(","));
+        if let Some(port) = service.ports.first() {
+            env.insert(format!("{prefix}_PORT"), port.port.to_string());
+        }
+        if let Some(url) = service.outputs.get("url") {
+            env.insert(format!("{prefix}_URL"), url.clone());
+        }
+    }
+    env
+}
+
+/// The same address in every session: sessions cannot see each other.
+fn address(place: usize, number: u16) -> Ipv4Addr {
+    let part = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
+    Ipv4Addr::new(10, 77, part(place), part(number.into()))
+}
+
+/// The path without `.` in it.
+fn tidy(path: &Path) -> PathBuf {
+    path.components().collect()
+}

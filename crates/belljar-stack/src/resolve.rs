@@ -1,0 +1,296 @@
+//! Putting values in the place of references.
+
+use std::path::PathBuf;
+
+use belljar_model::ReplicaName;
+
+use crate::declare::{ServiceDecl, TaskDecl};
+use crate::fault::Fault;
+use crate::near::{nearest, suggestion};
+use crate::plan::{Context, Protocol};
+use crate::planner::{MissingProgram, Planner};
+use crate::reference::{Fact, Part, Reference, Subject, Template};
+
+/// Whose text it is: what `self` means in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Own<'a> {
+    Replica(&'a ServiceDecl, u16),
+    /// An output of a service, for all its replicas at once.
+    Service(&'a ServiceDecl),
+    Task(&'a TaskDecl),
+    Suite,
+}
+
+impl<'a> Own<'a> {
+    pub(crate) fn service(self) -> Option<&'a ServiceDecl> {
+        match self {
+            Self::Replica(service, _) | Self::Service(service) => Some(service),
+            Self::Task(_) | Self::Suite => None,
+        }
+    }
+}
+
+/// Whether outputs can be asked for: an output that asked for another might never come to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outputs {
+    Known,
+    BeingMade,
+}
+
+impl<'a> Planner<'a> {
+    /// The text with every reference replaced. One that has no value is noted and left out.
+    pub(crate) fn text(&mut self, template: &Template, own: Own<'a>) -> String {
+        self.fill(template, own, Outputs::Known)
+    }
+
+    fn fill(&mut self, template: &Template, own: Own<'a>, outputs: Outputs) -> String {
+        let mut text = String::new();
+        for part in &template.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Reference(reference) => {
+                    text.push_str(&self.reference(reference, own, outputs).unwrap_or_default());
+                }
+            }
+        }
+        text
+    }
+
+    fn reference(&mut self, reference: &Reference, own: Own<'a>, outputs: Outputs) -> Option<String> {
+        // While the stack is only checked, a session is made up.
+        let context = self.given.map(|(context, _)| context);
+        let or = |made_up: &str, fact: fn(&Context) -> String| context.map_or(made_up.to_owned(), fact);
+        match &reference.subject {
+            Subject::SessionId => Some(or("0000-0000", |one| one.session_id.to_string())),
+            Subject::SessionName => Some(or("session", |one| one.session_name.to_string())),
+            Subject::SessionDir => Some(self.session_dir().to_string_lossy().into_owned()),
+            Subject::Seed => Some(or("0", |one| one.seed.to_string())),
+            Subject::Host(name) => self.host_variable(reference, name),
+            Subject::Parameter(name) => self.parameter(reference, name, own),
+            Subject::Program(name) => self.program(reference, name, own.service()?),
+            Subject::Own(fact) => match own {
+                Own::Replica(service, number) => {
+                    self.fact(reference, service, Some(number), fact, outputs, true)
+                }
+                Own::Service(service) => self.fact(reference, service, None, fact, outputs, true),
+                Own::Task(task) if *fact == Fact::Name => Some(task.name.to_string()),
+                Own::Task(_) => {
+                    self.unknown(reference, "a task has a name and nothing else: `${self.name}`", None)
+                }
+                Own::Suite => self.unknown(reference, "a suite is not part of the session", None),
+            },
+            Subject::Other(name, fact) => {
+                let (service, number) = self.service_or_replica(reference, name)?;
+                self.fact(reference, service, number, fact, outputs, false)
+            }
+        }
+    }
+
+    fn host_variable(&mut self, reference: &Reference, name: &str) -> Option<String> {
+        // Only the session's start knows the host; until then any path will do.
+        let Some((context, _)) = self.given else { return Some("/env".to_owned()) };
+        let value = context.host_env.get(name).cloned();
+        if value.is_none() {
+            let fault =
+                Fault::new(&reference.place, format!("the variable `{name}` is not set"), "needed here");
+            self.faults.push(fault.with_help(format!("set it: `{name}=… belljar …`")));
+        }
+        value
+    }
+
+    fn parameter(&mut self, reference: &Reference, name: &str, own: Own<'a>) -> Option<String> {
+        let used = own.service().and_then(|service| service.recipe.as_ref())?;
+        let value = used.parameters.get(name).cloned();
+        if value.is_none() {
+            let names = used.parameters.keys().map(String::as_str);
+            return self.unknown(
+                reference,
+                "the recipe has no such parameter",
+                suggestion(name, "parameters", names),
+            );
+        }
+        value
+    }
+
+    fn program(&mut self, reference: &Reference, name: &str, service: &'a ServiceDecl) -> Option<String> {
+        let recipe = &service.recipe.as_ref()?.recipe;
+        let Some(program) = recipe.programs.iter().find(|one| one.name == name) else {
+            let names = recipe.programs.iter().map(|one| one.name.as_str());
+            return self.unknown(
+                reference,
+                "the recipe has no such program",
+                suggestion(name, "programs", names),
+            );
+        };
+        let own = Own::Service(service);
+        let only = program.only.as_ref().map(|only| self.text(only, own)).filter(|only| !only.is_empty());
+        let dirs: Vec<_> = match &only {
+            Some(only) => vec![only.clone()],
+            None => {
+                program.dirs.iter().map(|dir| self.text(dir, own)).filter(|dir| !dir.is_empty()).collect()
+            }
+        };
+        let Some((_, programs)) = self.given else { return Some(format!("/bin/{name}")) };
+        let key = (service.name.clone(), name.to_owned());
+        if let Some(path) = self.found.get(&key) {
+            return Some(path.clone());
+        }
+        let found = match &only {
+            Some(only) => programs.find(&format!("{only}/{name}"), &[]),
+            None => programs.find(name, &dirs),
+        };
+        let Some(path) = found else {
+            self.missing.get_or_insert_with(|| MissingProgram {
+                program: name.to_owned(),
+                package: program.package.clone(),
+                searched: if only.is_some() { dirs } else { [dirs, vec!["PATH".to_owned()]].concat() },
+            });
+            return None;
+        };
+        self.keep_visible(&path);
+        let path = path.to_string_lossy().into_owned();
+        self.found.insert(key, path.clone());
+        Some(path)
+    }
+
+    /// What `name` means before the first dot: a service, or one replica of it.
+    fn service_or_replica(
+        &mut self,
+        reference: &Reference,
+        name: &str,
+    ) -> Option<(&'a ServiceDecl, Option<u16>)> {
+        let stack = self.stack;
+        if let Some(service) = stack.services.iter().find(|one| one.name.as_str() == name) {
+            return Some((service, None));
+        }
+        if let Ok(replica) = ReplicaName::new(name)
+            && let Some(service) = stack.services.iter().find(|one| one.name == replica.service())
+        {
+            let count = service.replicas.unwrap_or(1);
+            if replica.number() <= count {
+                return Some((service, Some(replica.number())));
+            }
+            let label =
+                format!("`{}` has {count} replica{}", service.name, if count == 1 { "" } else { "s" });
+            return self.unknown(reference, &label, None);
+        }
+        if stack.tasks.iter().any(|one| one.name.as_str() == name) {
+            return self.unknown(
+                reference,
+                &format!("`{name}` is a task: it has no address and no outputs"),
+                None,
+            );
+        }
+        let names = stack.services.iter().map(|one| one.name.as_str());
+        let words = ["self", "session", "env"];
+        let near = nearest(name, names.clone().chain(words)).map(|near| format!("did you mean `{near}`?"));
+        let help = near.or_else(|| suggestion(name, "services", names));
+        self.unknown(reference, &format!("there is no service `{name}`"), help)
+    }
+
+    fn fact(
+        &mut self,
+        reference: &Reference,
+        service: &'a ServiceDecl,
+        number: Option<u16>,
+        fact: &Fact,
+        outputs: Outputs,
+        is_own: bool,
+    ) -> Option<String> {
+        let host = match number {
+            Some(number) => ReplicaName::of(&service.name, number).to_string(),
+            None => service.name.to_string(),
+        };
+        match fact {
+            Fact::Name | Fact::Host => Some(host),
+            Fact::Index => match number {
+                Some(number) => Some(number.to_string()),
+                None => self.unknown(reference, "only a single replica has an index", None),
+            },
+            Fact::Data => {
+                if let (true, Some(number)) = (is_own, number) {
+                    if service.volumes.iter().any(|one| one.name == "data") {
+                        let path = self.volume(service, number, "data");
+                        return Some(path.to_string_lossy().into_owned());
+                    }
+                    let help = "declare it: `volume = true`".to_owned();
+                    let label = format!("`{}` has no volume `data`", service.name);
+                    return self.unknown(reference, &label, Some(help));
+                }
+                self.unknown(reference, "only a replica itself knows its data: `${self.data}`", None)
+            }
+            Fact::Port(port) => self.port(reference, service, port).map(|port| port.to_string()),
+            Fact::Addr(port) => self.port(reference, service, port).map(|port| format!("{host}:{port}")),
+            Fact::Output(name) => {
+                let own = number.map_or(Own::Service(service), |number| Own::Replica(service, number));
+                if outputs == Outputs::BeingMade {
+                    return self.unknown(reference, "an output cannot be made of other outputs", None);
+                }
+                if let Some(text) = self.output(own, name) {
+                    return Some(text);
+                }
+                let names = output_names(service);
+                let words = names.iter().map(String::as_str).chain(["host", "port", "addr", "name"]);
+                let help = suggestion(name, "it gives", words);
+                self.unknown(reference, &format!("`{}` gives no `{name}`", service.name), help)
+            }
+        }
+    }
+
+    /// The output `name` of a service or of one of its replicas.
+    pub(crate) fn output(&mut self, own: Own<'a>, name: &str) -> Option<String> {
+        let service = own.service()?;
+        let outputs = service.recipe.as_ref().map(|used| &used.recipe.outputs);
+        if let Some(output) = outputs.and_then(|outputs| outputs.iter().find(|one| one.name == name)) {
+            return Some(self.fill(&output.template, own, Outputs::BeingMade));
+        }
+        let port = http_port(service).filter(|_| name == "url")?;
+        let host = match own {
+            Own::Replica(_, number) => ReplicaName::of(&service.name, number).to_string(),
+            _ => service.name.to_string(),
+        };
+        Some(format!("http://{host}:{port}"))
+    }
+
+    fn port(&mut self, reference: &Reference, service: &ServiceDecl, name: &str) -> Option<u16> {
+        let port = service.ports.iter().find(|one| one.name.value == name).map(|one| one.port);
+        if port.is_none() {
+            let names = service.ports.iter().map(|one| one.name.value.as_str());
+            let help = suggestion(name, "its ports", names);
+            return self.unknown(reference, &format!("`{}` has no port `{name}`", service.name), help);
+        }
+        port
+    }
+
+    /// Notes a reference that has no value. Never gives one, so that callers can return it.
+    fn unknown<T>(&mut self, reference: &Reference, label: &str, help: Option<String>) -> Option<T> {
+        let message = format!("unknown reference `{}`", reference.written());
+        self.faults.push(Fault::new(&reference.place, message, label).with_maybe_help(help));
+        None
+    }
+
+    pub(crate) fn session_dir(&self) -> PathBuf {
+        self.given.map_or_else(|| PathBuf::from("/session"), |(context, _)| context.session_dir.clone())
+    }
+
+    pub(crate) fn volume(&self, service: &ServiceDecl, number: u16, name: &str) -> PathBuf {
+        let replica = ReplicaName::of(&service.name, number);
+        self.session_dir().join("volumes").join(replica.as_str()).join(name)
+    }
+}
+
+/// The port that makes a service have an `http://` address without a recipe.
+fn http_port(service: &ServiceDecl) -> Option<u16> {
+    let is_http = |name: &str, protocol| name == "http" && protocol == Protocol::Tcp;
+    service.ports.iter().find(|one| is_http(&one.name.value, one.protocol)).map(|one| one.port)
+}
+
+/// What a service tells others besides its names and ports.
+pub(crate) fn output_names(service: &ServiceDecl) -> Vec<String> {
+    let outputs = service.recipe.iter().flat_map(|used| &used.recipe.outputs);
+    let mut names: Vec<_> = outputs.map(|one| one.name.clone()).collect();
+    if http_port(service).is_some() && !names.iter().any(|name| name == "url") {
+        names.push("url".to_owned());
+    }
+    names
+}

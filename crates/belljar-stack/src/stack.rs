@@ -1,0 +1,88 @@
+//! A stack: read, checked whole, and ready to be planned.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use belljar_model::{ErrorCode, StackName};
+use toml::de::DeTable;
+
+use crate::declare::StackDecl;
+use crate::fault::Faults;
+use crate::plan::{Context, Plan};
+use crate::planner::Planner;
+use crate::programs::Programs;
+use crate::recipe::RecipeBook;
+use crate::source::SourceFile;
+use crate::walk::Walk;
+
+/// A stack without a fault that could be seen before there is a session. It keeps the places of its values for
+/// those that can be seen only then.
+#[derive(Debug, Clone)]
+pub struct Stack {
+    declared: StackDecl,
+}
+
+/// Why a stack cannot be planned for this session on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Faults that depend on the session: a variable of the host that is not set, a file that is not there.
+    #[error(transparent)]
+    Faults(#[from] Faults),
+    /// A recipe needs a server that is not here.
+    #[error("the program `{program}` is not on this machine; looked in {}", searched.join(", "))]
+    ServerNotInstalled {
+        program: String,
+        /// Debian's package that has it.
+        package: Option<String>,
+        searched: Vec<String>,
+    },
+}
+
+impl Stack {
+    /// Reads one stack file, whose directory is the stack's, and checks it whole.
+    pub fn parse(source: &SourceFile, recipes: &RecipeBook) -> Result<Self, Faults> {
+        let source = Arc::new(source.clone());
+        let mut walk = Walk::new(&source);
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        walk.syntax(&errors);
+        if !walk.faults.is_empty() {
+            return Err(walk.faults.in_order());
+        }
+        let top = walk.entries(table.get_ref());
+        let declared = walk.stack(&top, recipes);
+        let mut faults = walk.faults;
+        faults.extend(Planner::check(&declared));
+        faults.or(Self { declared })
+    }
+
+    pub fn name(&self) -> &StackName {
+        &self.declared.name
+    }
+
+    /// The directory of the stack file.
+    pub fn dir(&self) -> &Path {
+        &self.declared.dir
+    }
+
+    /// Decides everything that depends on the session and the machine. `programs` finds the servers that
+    /// recipes run.
+    pub fn plan(&self, context: &Context, programs: &dyn Programs) -> Result<Plan, PlanError> {
+        Planner::plan(&self.declared, context, programs).map_err(|(faults, missing)| match missing {
+            Some(missing) => PlanError::ServerNotInstalled {
+                program: missing.program,
+                package: missing.package,
+                searched: missing.searched,
+            },
+            None => PlanError::Faults(faults),
+        })
+    }
+}
+
+impl PlanError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Faults(faults) => faults.code(),
+            Self::ServerNotInstalled { .. } => ErrorCode::ServerNotInstalled,
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What every command is given: where things are, who we are, and how to speak.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use belljar_client::Client;
+use belljar_model::{ErrorCode, Selector};
+use belljar_session::{User, WallClock};
+use belljar_stack::{RecipeBook, SourceFile, Stack, locate};
+use belljar_store::{SessionRecord, Store};
+
+use crate::env_vars::{self, Environment};
+use crate::error::{CliError, Result, internal};
+use crate::printer::Printer;
+
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) printer: Printer,
+    pub(crate) env: Environment,
+    pub(crate) cwd: PathBuf,
+    pub(crate) state_dir: PathBuf,
+    /// `-s`.
+    pub(crate) session: Option<Selector>,
+}
+
+/// How a session is spoken to.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) client: Client,
+    /// Known where it was looked up, not where the environment of a session named it.
+    pub(crate) record: Option<SessionRecord>,
+}
+
+impl App {
+    /// Milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> i64 {
+        jiff::Timestamp::now().as_millisecond() + self.env.clock_offset_ms()
+    }
+
+    pub(crate) fn clock(&self) -> WallClock {
+        let offset = jiff::SignedDuration::from_millis(self.env.clock_offset_ms());
+        WallClock(Arc::new(move || jiff::Timestamp::now().saturating_add(offset).unwrap_or_default()))
+    }
+
+    pub(crate) fn uid() -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    /// Who processes of a session are by name: ourselves, and `belljar` where we are root.
+    pub(crate) fn user(&self) -> User {
+        let uid = Self::uid();
+        let known = fs_err::read_to_string("/etc/passwd").ok().and_then(|text| {
+            let line = text.lines().find(|line| line.split(':').nth(2) == Some(uid.to_string().as_str()))?;
+            Some(line.split(':').next()?.to_owned())
+        });
+        let name = if uid == 0 { None } else { known };
+        User { name: name.unwrap_or_else(|| "belljar".to_owned()), home: self.env.home() }
+    }
+
+    pub(crate) fn store(&self) -> Result<Store> {
+        Ok(Store::open(&self.state_dir)?)
+    }
+
+    /// The store for reading: nothing is made where nothing is.
+    pub(crate) fn store_to_read(&self) -> Result<Option<Store>> {
+        Ok(Store::open_existing(&self.state_dir)?)
+    }
+
+    /// The stack file: the one that was given, else the nearest upward.
+    pub(crate) fn stack_file(&self, given: Option<&Path>) -> Result<PathBuf> {
+        match given {
+            Some(path) => {
+                let path = self.cwd.join(path);
+                let path = if path.is_dir() { path.join("belljar.toml") } else { path };
+                let shown = path.display();
+                path.canonicalize().map_err(|error| {
+                    CliError::new(ErrorCode::StackNotFound, format!("cannot read the stack file {shown}: {error}"))
+                })
+            }
+            None => locate(&self.cwd).ok_or_else(|| {
+                let shown = self.cwd.display();
+                let message = format!("there is no belljar.toml in {shown} or a directory above");
+                CliError::new(ErrorCode::StackNotFound, message)
+                    .hint("`-f FILE` names one; docs/guide/getting-started.md shows how to write one")
+            }),
+        }
+    }
+
+    /// Reads and checks a stack file. Faults show its path as it is seen from here.
+    pub(crate) fn stack(&self, file: &Path) -> Result<Stack> {
+        let text = fs_err::read_to_string(file).map_err(|error| {
+            CliError::new(ErrorCode::StackNotFound, format!("cannot read the stack file: {error}"))
+        })?;
+        let recipes = RecipeBook::with_dir(file.parent().unwrap_or(Path::new("/")))?;
+        Ok(Stack::parse(&SourceFile { path: file.to_owned(), text }, &recipes)?)
+    }
+
+    /// The session that a command is about: `-s`, else the one we are in, else the only live one of this
+    /// directory.
+    pub(crate) fn find(&self) -> Result<Found> {
+        let inside = self.env.get(env_vars::SESSION);
+        let control = self.env.get(env_vars::CONTROL);
+        let selector = match (&self.session, inside) {
+            (Some(selector), _) => Some(selector.clone()),
+            (None, Some(inside)) => Some(inside.parse::<Selector>()?),
+            (None, None) => None,
+        };
+        if let (Some(selector), Some(inside), Some(control)) = (&selector, inside, control) {
+            if selector.to_string() == inside {
+                return Ok(Found { client: Client::new(PathBuf::from(control)), record: None });
+            }
+        }
+        let record = self.record(selector.as_ref())?;
+        let socket = record.control_socket.clone();
+        let client = Client::new(socket.unwrap_or_default());
+        Ok(Found { client, record: Some(record) })
+    }
+
+    /// The session of the registry that a command is about.
+    pub(crate) fn record(&self, selector: Option<&Selector>) -> Result<SessionRecord> {
+        let store = self.store_to_read()?;
+        let Some(selector) = selector else { return self.only_one_here(store.as_ref()) };
+        let found = match &store {
+            Some(store) => store.find(selector)?,
+            None => None,
+        };
+        found.ok_or_else(|| {
+            CliError::new(ErrorCode::SessionNotFound, format!("there is no session `{selector}`"))
+                .hint("`belljar ls --all` lists the sessions there are")
+        })
+    }
+
+    fn only_one_here(&self, store: Option<&Store>) -> Result<SessionRecord> {
+        let stack_dir = locate(&self.cwd).and_then(|file| file.parent().map(Path::to_owned));
+        let mut live = Vec::new();
+        if let Some(store) = store {
+            for dir in stack_dir.iter().chain([&self.cwd]) {
+                live.extend(store.live_of(dir)?);
+            }
+        }
+        live.sort_by(|a: &SessionRecord, b| a.id.cmp(&b.id));
+        live.dedup_by(|a, b| a.id == b.id);
+        match live.len() {
+            1 => Ok(live.remove(0)),
+            0 => Err(CliError::new(ErrorCode::SessionNotFound, "no session is alive in this directory")
+                .hint("`belljar up` starts one; `belljar ls` lists those of other directories")),
+            _ => {
+                let names: Vec<String> = live.iter().map(|one| format!("{} ({})", one.name, one.id)).collect();
+                let message = format!("several sessions are alive in this directory: {}", names.join(", "));
+                Err(CliError::new(ErrorCode::SessionAmbiguous, message).hint("name one with `-s`"))
+            }
+        }
+    }
+
+    /// The belljar program itself, for the PATH of commands.
+    pub(crate) fn program() -> Result<PathBuf> {
+        std::env::current_exe().map_err(internal)
+    }
+}

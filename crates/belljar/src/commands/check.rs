@@ -1,0 +1,52 @@
+//! `check`: every fault of a stack file at once, and nothing started.
+
+use std::path::PathBuf;
+
+use belljar_model::ExitCode;
+use belljar_stack::Plan;
+
+use super::stack_args::StackArgs;
+use crate::app::App;
+use crate::error::Result;
+use crate::hosting;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  belljar check -f examples/pods/belljar.toml")]
+pub(crate) struct Args {
+    /// The stack file or its directory
+    #[arg(value_name = "STACK")]
+    stack: Option<PathBuf>,
+    #[command(flatten)]
+    file: StackArgs,
+}
+
+pub(crate) fn run(app: &App, args: &Args) -> Result<ExitCode> {
+    let (file, plan) = planned(app, &args.file, args.stack.as_ref())?;
+    let replicas = plan.replicas().count();
+    if app.printer.json {
+        app.printer.document(&serde_json::json!({
+            "stack": plan.stack, "file": file, "services": plan.services.len(), "replicas": replicas,
+            "tasks": plan.tasks.len(), "suites": plan.suites.len(),
+        }))?;
+    } else {
+        app.printer.out(&format!(
+            "{}: stack {} is valid: {} services ({replicas} replicas), {} tasks, {} suites\n",
+            file.display(),
+            plan.stack,
+            plan.services.len(),
+            plan.tasks.len(),
+            plan.suites.len()
+        ))?;
+    }
+    Ok(ExitCode::OK)
+}
+
+/// The plan of a session that will never be: its id and directory are words.
+pub(crate) fn planned(app: &App, args: &StackArgs, positional: Option<&PathBuf>) -> Result<(PathBuf, Plan)> {
+    let (file, stack) = args.load(app, positional)?;
+    let id = belljar_model::SessionId::from_random(0);
+    let name = belljar_model::SessionName::new(hosting::name_like(stack.dir()))?;
+    let context = hosting::planning_context(app, id, name, PathBuf::from("/session"), 0);
+    let plan = stack.plan(&context, &hosting::programs(app))?;
+    Ok((file, plan))
+}

@@ -1,0 +1,83 @@
+//! `down`: ends sessions, and returns when nothing of them is left.
+
+use belljar_client::{Client, ClientError};
+use belljar_model::{ErrorCode, ExitCode, Selector};
+use belljar_store::{Liveness, SessionRecord};
+
+use crate::app::App;
+use crate::error::{CliError, Result};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  belljar down pods")]
+pub(crate) struct Args {
+    /// Sessions by name or id [default: the only live one of this directory]
+    #[arg(value_name = "SESSION")]
+    sessions: Vec<Selector>,
+    /// Every live session of yours
+    #[arg(long, conflicts_with = "sessions")]
+    all: bool,
+}
+
+pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
+    let mut records = Vec::new();
+    if args.all {
+        if let Some(store) = app.store_to_read()? {
+            for record in store.sessions()? {
+                if record.owner_uid == App::uid() && record.liveness()?.is_live() {
+                    records.push(record);
+                }
+            }
+        }
+    } else if args.sessions.is_empty() {
+        let found = app.find()?;
+        match found.record {
+            Some(record) => records.push(record),
+            // We are inside of it.
+            None => {
+                found.client.down("belljar down").await?;
+                return Ok(ExitCode::OK);
+            }
+        }
+    } else {
+        for selector in &args.sessions {
+            records.push(app.record(Some(selector))?);
+        }
+    }
+    let mut ended = Vec::new();
+    for record in &records {
+        end(record).await?;
+        app.printer.note(&format!("{} ended", record.name));
+        ended.push(record.id.to_string());
+    }
+    if app.printer.json {
+        app.printer.document(&serde_json::json!({ "ended": ended }))?;
+    }
+    Ok(ExitCode::OK)
+}
+
+async fn end(record: &SessionRecord) -> Result<()> {
+    let over = |what: &str| {
+        let message = format!("session {} is {what}", record.name);
+        CliError::new(ErrorCode::SessionEnded, message).hint("`belljar clean` removes what is left on disk")
+    };
+    match record.liveness()? {
+        Liveness::Ended => return Err(over("ended already")),
+        Liveness::Dead => return Err(over("dead: its host process was killed")),
+        Liveness::Live(_) => {}
+    }
+    let client = Client::new(record.control_socket.clone().unwrap_or_default());
+    match client.down("belljar down").await {
+        Ok(()) => {}
+        // It ended by itself in this moment.
+        Err(ClientError::NotThere { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // The host process settles the registry after its last answer; until then the session still looks alive.
+    let lock = fs_err::OpenOptions::new().read(true).write(true).open(record.dir.root().join("lock"));
+    if let Ok(lock) = lock {
+        let file = lock.into_file();
+        // Waiting for the lock is waiting for that process's end. A lock that fails is no lock to wait for.
+        let _ = tokio::task::spawn_blocking(move || file.lock()).await;
+    }
+    Ok(())
+}

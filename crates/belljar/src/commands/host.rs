@@ -1,0 +1,147 @@
+//! `__host`: the process that carries a session of `up`. It is told what to start on its standard input and
+//! tells on its standard output how that goes; from then on it is spoken to by the control protocol alone.
+//!
+//! Until `up` has said that it wants to keep the session, the end of our standard input ends it: an `up` that
+//! is interrupted, or killed, leaves nothing behind.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use belljar_client::wire::{ErrorView, SessionView};
+use belljar_model::{ErrorCode, Event, ExitCode, SessionName};
+use belljar_sandbox::Zygote;
+use belljar_store::{NameWish, SessionKind};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
+
+use crate::app::App;
+use crate::error::{CliError, Result, internal};
+use crate::hosting::{self, Hosted, Launch};
+use crate::signals::Signals;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// What `up` asks for: the first line of our standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    pub(crate) stack_file: PathBuf,
+    /// Exactly this name, else one like the directory's.
+    pub(crate) name: Option<SessionName>,
+}
+
+/// What we tell `up`, a line each.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Told {
+    Event(Box<Event>),
+    Ready(Box<SessionView>),
+    Failed(ErrorView),
+}
+
+/// The second line of our standard input: `up` has seen it ready and goes.
+pub(crate) const KEEP: &str = "keep";
+
+pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>) -> Result<ExitCode> {
+    // Ctrl-C in the terminal of `up` is the business of `up`. It fails where we lead a session already.
+    let _ = rustix::process::setsid();
+    let mut input = BufReader::new(tokio::io::stdin()).lines();
+    let first = input.next_line().await.map_err(internal)?.unwrap_or_default();
+    let asked: Asked = serde_json::from_str(&first).map_err(internal)?;
+    let hosted = match start(app, zygote, asked).await {
+        Ok(hosted) => hosted,
+        Err(error) => return failed(&error),
+    };
+    match until_ready(app, &hosted, &mut input).await {
+        Ok(view) => tell(&Told::Ready(Box::new(view)))?,
+        Err(Some(error)) => {
+            let result = failed(&error);
+            hosted.settle(app, true)?;
+            return result;
+        }
+        // `up` is gone: so are we.
+        Err(None) => {
+            hosted.discard(app, "interrupted while it started").await?;
+            return Ok(ExitCode::INTERRUPTED);
+        }
+    }
+    match input.next_line().await {
+        Ok(Some(line)) if line == KEEP => carry(app, hosted).await,
+        _ => {
+            hosted.discard(app, "interrupted while it started").await?;
+            Ok(ExitCode::INTERRUPTED)
+        }
+    }
+}
+
+async fn start(app: &App, zygote: &Arc<Zygote>, asked: Asked) -> Result<Hosted> {
+    let stack = app.stack(&asked.stack_file)?;
+    let name = match asked.name {
+        Some(name) => NameWish::Exactly(name),
+        None => NameWish::Like(hosting::name_like(stack.dir())),
+    };
+    let launch = Launch { stack_file: asked.stack_file, stack, name, kind: SessionKind::Up };
+    hosting::launch(app, zygote, launch).await
+}
+
+/// The ready session; an error to tell; or nothing, where nobody listens any more.
+async fn until_ready(
+    app: &App,
+    hosted: &Hosted,
+    input: &mut Lines<BufReader<Stdin>>,
+) -> std::result::Result<SessionView, Option<CliError>> {
+    let telling = tell_events(app, hosted);
+    tokio::select! {
+        ready = hosted.session.ready() => ready.map_err(|error| {
+            let id = &hosted.session.config().id;
+            Some(CliError::from(error).hint(format!("`belljar logs -s {id}` shows all that was said")))
+        }),
+        // Nothing comes before it is ready: this is the end of `up`.
+        _ = input.next_line() => Err(None),
+        () = telling => Err(None),
+    }
+}
+
+/// Tells the events as they happen. Returns only when nobody listens.
+async fn tell_events(_: &App, hosted: &Hosted) {
+    let client = belljar_client::Client::new(hosted.session.config().control_socket.clone());
+    if let Ok(mut events) = client.events(0, true).await {
+        while let Ok(Some(event)) = events.next().await {
+            if tell(&Told::Event(Box::new(event))).is_err() {
+                return;
+            }
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Until somebody ends it.
+async fn carry(app: &App, hosted: Hosted) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let handle = hosted.session.handle().clone();
+    tokio::select! {
+        _ = handle.ended() => {}
+        asked = signals.next() => {
+            hosted.session.end(&format!("its host process was told to end ({asked:?})")).await;
+        }
+    }
+    hosted.end(app, "ended", true).await?;
+    Ok(ExitCode::OK)
+}
+
+fn failed(error: &CliError) -> Result<ExitCode> {
+    let view = match error.body() {
+        Some(body) => body.error,
+        None => ErrorView { code: ErrorCode::Internal, message: String::new(), hints: Vec::new() },
+    };
+    tell(&Told::Failed(view))?;
+    Ok(error.exit_code())
+}
+
+fn tell(told: &Told) -> Result<()> {
+    use std::io::Write as _;
+    let mut line = serde_json::to_vec(told).map_err(internal)?;
+    line.push(b'\n');
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&line).and_then(|()| stdout.flush()).map_err(internal)
+}

@@ -1,0 +1,183 @@
+//! Carrying a session in this process: from a stack file to a launched session that the registry knows.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use belljar_model::{SessionId, SessionState};
+use belljar_sandbox::Zygote;
+use belljar_session::{Config, Session};
+use belljar_stack::plan::{Context, Plan};
+use belljar_stack::{HostPrograms, Stack};
+use belljar_store::{NameWish, NewSession, OwnedSession, RuntimeDir, SessionKind, Store};
+
+use crate::app::App;
+use crate::error::{Result, internal};
+
+/// What a session is started from.
+pub(crate) struct Launch {
+    pub(crate) stack_file: PathBuf,
+    pub(crate) stack: Stack,
+    pub(crate) name: NameWish,
+    pub(crate) kind: SessionKind,
+}
+
+/// A session that lives in this process, and its place in the store.
+pub(crate) struct Hosted {
+    pub(crate) session: Session,
+    pub(crate) owned: OwnedSession,
+    store: Store,
+    runtime: RuntimeDir,
+    keeper: tokio::task::JoinHandle<()>,
+}
+
+/// A number that nobody can guess.
+pub(crate) fn random() -> Result<u64> {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(internal)?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// The directory's name as a wish for a session's name: what does not fit is left out.
+pub(crate) fn name_like(dir: &Path) -> String {
+    let name = dir.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let kept: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let kept: String = kept.trim_matches('-').chars().take(36).collect();
+    let kept = kept.trim_matches('-').to_owned();
+    if kept.is_empty() { "session".to_owned() } else { kept }
+}
+
+/// What the planner is told about the session and this machine.
+pub(crate) fn context(app: &App, owned: &OwnedSession, seed: u64) -> Context {
+    planning_context(app, owned.id().clone(), owned.name().clone(), owned.dir().root().to_owned(), seed)
+}
+
+pub(crate) fn planning_context(
+    app: &App,
+    session_id: SessionId,
+    session_name: belljar_model::SessionName,
+    session_dir: PathBuf,
+    seed: u64,
+) -> Context {
+    let mut host_env = app.env.all().clone();
+    let user = app.user().name;
+    for name in ["USER", "LOGNAME"] {
+        host_env.insert(name.to_owned(), user.clone());
+    }
+    Context { session_id, session_name, session_dir, seed, host_env }
+}
+
+pub(crate) fn programs(app: &App) -> HostPrograms {
+    HostPrograms { path: app.env.path().to_owned() }
+}
+
+/// Host directories that stay visible in a session wherever they lie: where we are, and where programs are.
+pub(crate) fn visible(app: &App) -> Result<Vec<PathBuf>> {
+    let mut dirs = vec![app.cwd.clone()];
+    dirs.extend(App::program()?.parent().map(Path::to_owned));
+    dirs.extend(std::env::split_paths(app.env.path()).filter(|dir| dir.is_absolute()));
+    Ok(dirs)
+}
+
+/// Plans, registers and launches. When it fails nothing stays, in the registry or elsewhere.
+pub(crate) async fn launch(app: &App, zygote: &Arc<Zygote>, launch: Launch) -> Result<Hosted> {
+    let store = app.store()?;
+    let runtime = RuntimeDir::choose(&app.env.runtime_dirs(App::uid()), App::uid())?;
+    let id = SessionId::from_random(random()?);
+    let control_socket = runtime.socket(&id);
+    let owned = store.create_session(&NewSession {
+        id: id.clone(),
+        name: launch.name.clone(),
+        stack: launch.stack.name().clone(),
+        stack_file: launch.stack_file.clone(),
+        origin: launch.stack.dir().to_owned(),
+        owner_uid: App::uid(),
+        host_pid: std::process::id(),
+        created_ms: app.now_ms(),
+        kind: launch.kind,
+        control_socket: control_socket.clone(),
+    })?;
+    match launch_owned(app, zygote, &launch, &owned, &runtime, control_socket).await {
+        Ok(session) => {
+            let keeper = keep_state(&store, &session);
+            Ok(Hosted { session, owned, store, runtime, keeper })
+        }
+        Err(error) => {
+            // What went wrong is more important than what goes wrong in tidying up after it.
+            let _ = store.end_session(&id, app.now_ms(), false);
+            let _ = runtime.remove_session(&id);
+            Err(error)
+        }
+    }
+}
+
+async fn launch_owned(
+    app: &App,
+    zygote: &Arc<Zygote>,
+    launch: &Launch,
+    owned: &OwnedSession,
+    runtime: &RuntimeDir,
+    control_socket: PathBuf,
+) -> Result<Session> {
+    let plan: Plan = launch.stack.plan(&context(app, owned, random()?), &programs(app))?;
+    runtime.create_session(owned.id())?;
+    let config = Config {
+        plan: Arc::new(plan),
+        id: owned.id().clone(),
+        name: owned.name().clone(),
+        dir: owned.dir().root().to_owned(),
+        artifacts: owned.dir().artifacts(),
+        control_socket,
+        program: App::program()?,
+        user: app.user(),
+        visible: visible(app)?,
+        clock: app.clock(),
+    };
+    Ok(Session::launch(zygote, config).await?)
+}
+
+/// Keeps the registry's idea of the session's state up to date.
+fn keep_state(store: &Store, session: &Session) -> tokio::task::JoinHandle<()> {
+    let mut states = session.handle().state();
+    let dir = store.state_dir().to_owned();
+    let id = session.config().id.clone();
+    tokio::spawn(async move {
+        let Ok(store) = Store::open(&dir) else { return };
+        loop {
+            let state = *states.borrow_and_update();
+            if state == SessionState::Ended {
+                return;
+            }
+            // The lock says whether it lives; a state that is a little old is all that is lost here.
+            let _ = store.set_state(&id, state);
+            if states.changed().await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+impl Hosted {
+    /// Ends the session and says so in the registry. Its events, logs and artifacts stay where `keep` says so,
+    /// until they are cleaned.
+    pub(crate) async fn end(self, app: &App, why: &str, keep: bool) -> Result<()> {
+        self.session.end(why).await;
+        self.settle(app, keep)
+    }
+
+    /// Ends the session and removes every trace of it.
+    pub(crate) async fn discard(self, app: &App, why: &str) -> Result<()> {
+        self.end(app, why, false).await
+    }
+
+    /// Says in the registry that the session has ended, after it did.
+    pub(crate) fn settle(self, app: &App, keep: bool) -> Result<()> {
+        let Self { session, owned, store, runtime, keeper } = self;
+        keeper.abort();
+        let id = owned.id().clone();
+        drop(session);
+        runtime.remove_session(&id)?;
+        store.end_session(&id, app.now_ms(), false)?;
+        if keep { store.drop_volumes(&owned)? } else { store.forget(owned)? }
+        Ok(())
+    }
+}

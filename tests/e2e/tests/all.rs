@@ -1,0 +1,22 @@
+//! Every end-to-end test, one program; a module per topic.
+
+mod bad_input;
+mod clean;
+mod command_line;
+mod crash;
+mod events;
+mod faults;
+mod harness;
+mod lifecycle;
+mod logs;
+mod names;
+mod ordering;
+mod readiness;
+mod restarts;
+mod run;
+mod sealing;
+mod servers;
+mod signals;
+mod terminals;
+mod test_verb;
+mod waiting;

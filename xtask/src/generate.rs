@@ -1,0 +1,80 @@
+//! Files that are made from the code, so that they can't tell anything else.
+
+use std::fmt::Write as _;
+
+use belljar_model::{ErrorCode, ExitCode};
+
+use crate::repository::root;
+
+const NOTICE: &str = "<!-- Written by `cargo xtask gen` from the code; changes belong there. -->";
+
+/// Writes every generated file, or tells which are not what would be written.
+pub(crate) fn run(check: bool) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (path, text) in generated() {
+        let file = root().join(path);
+        let is_current = fs_err::read_to_string(&file).is_ok_and(|current| current == text);
+        if is_current {
+            continue;
+        }
+        if check {
+            faults.push(format!("{path} is not what the code says; run `cargo xtask gen`"));
+            continue;
+        }
+        let dir = file.parent().expect("lies in the repository");
+        if let Err(error) = fs_err::create_dir_all(dir).and_then(|()| fs_err::write(&file, text)) {
+            faults.push(error.to_string());
+        }
+    }
+    faults
+}
+
+fn generated() -> Vec<(&'static str, String)> {
+    vec![
+        ("docs/reference/errors.md", errors()),
+        ("docs/reference/exit-codes.md", exit_codes()),
+        ("docs/reference/openapi.json", openapi()),
+    ]
+}
+
+fn exit_codes() -> String {
+    let mut page = format!(
+        "{NOTICE}\n\n# Exit codes\n\nWhat `belljar` ends with. `run` and `exec` end with the command's own code; the \
+         three above 120 are belljar's own failures there.\n\n| code | meaning |\n| ---: | --- |\n"
+    );
+    for (ExitCode(code), meaning) in ExitCode::ALL {
+        let _ = writeln!(page, "| {code} | {meaning} |");
+    }
+    page
+}
+
+fn errors() -> String {
+    let mut page = format!(
+        "{NOTICE}\n\n# Error codes\n\nEvery error has one of these stable codes: with `--json` in `error.code`, and in \
+         the answers of the control protocol. The exit code is the one of the program; see \
+         [exit codes](exit-codes.md).\n\n| code | exit code | meaning |\n| --- | ---: | --- |\n"
+    );
+    for code in ErrorCode::ALL {
+        let _ = writeln!(page, "| `{code}` | {} | {} |", code.exit_code().0, code.meaning());
+    }
+    page
+}
+
+/// The control protocol, as the server itself describes it.
+fn openapi() -> String {
+    let document = belljar_session::openapi::document();
+    format!("{}\n", serde_json::to_string_pretty(&document).expect("a JSON value is JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_stands_on_its_page() {
+        let page = errors();
+        assert!(ErrorCode::ALL.iter().all(|code| page.contains(&format!("| `{code}` |"))));
+        let page = exit_codes();
+        assert!(ExitCode::ALL.iter().all(|(code, _)| page.contains(&format!("\n| {} |", code.0))));
+    }
+}
