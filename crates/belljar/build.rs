@@ -1,7 +1,5 @@
 //! Tells the program which commit it was built from.
 
-#![expect(clippy::print_stdout, reason = "this is how a build script speaks to cargo")]
-
 use std::process::Command;
 
 fn main() {

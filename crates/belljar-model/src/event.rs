@@ -158,7 +158,13 @@ pub enum EventKind {
     FaultHealed { fault: u64 },
 
     #[serde(rename = "run.started")]
-    RunStarted { run: String, scenarios: u32 },
+    RunStarted {
+        run: String,
+        scenarios: u32,
+        /// The scenarios in the order of their suites, in which results are listed.
+        #[serde(default)]
+        order: Vec<ScenarioName>,
+    },
     #[serde(rename = "scenario.started")]
     ScenarioStarted { scenario: ScenarioName },
     #[serde(rename = "scenario.ended")]

@@ -204,7 +204,8 @@ impl Recording {
                 Ok(event) if event.v == crate::event::VERSION => recording.events.push(event),
                 Ok(_) => recording.skipped += 1,
                 // Well-formed JSON of an unknown kind is of a newer belljar; anything else is damage.
-                Err(source) => match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line) {
+                Err(source) => match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(line)
+                {
                     Ok(object) if object.contains_key("kind") && object.contains_key("seq") => {
                         recording.skipped += 1;
                     }

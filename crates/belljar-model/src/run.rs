@@ -13,7 +13,7 @@ use crate::outcome::{AttemptOutcome, Counts, ScenarioOutcome};
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunEvent {
     /// Something happened; it stands in the run's timeline already.
-    Event(Event),
+    Event(Box<Event>),
     /// Time has passed, and nothing else. `t` is on the clock of the timeline. Never recorded.
     Tick { t: f64 },
     /// Something about the selection that people may want to know. Never recorded.

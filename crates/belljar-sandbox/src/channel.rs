@@ -145,3 +145,44 @@ fn wait(socket: BorrowedFd<'_>, events: PollFlags) -> Result<(), SandboxError> {
         Err(errno) => Err(errno).during(Step::Wait),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_any_size_come_whole_and_with_their_descriptors() {
+        let (one, other) = pair().unwrap();
+        for length in [0, 100, INLINE - 3, INLINE - 2, 5 * INLINE] {
+            let sent = "x".repeat(length);
+            send(one.as_fd(), &sent, &[other.as_fd(), one.as_fd()]).unwrap();
+            let (received, fds) = try_receive::<String>(other.as_fd()).unwrap().unwrap();
+            assert_eq!((received.len(), fds.len()), (length, 2));
+        }
+        assert!(try_receive::<String>(other.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_told_after_what_was_said() {
+        let (one, other) = pair().unwrap();
+        send(one.as_fd(), &17, &[]).unwrap();
+        drop(one);
+        assert_eq!(receive::<i32>(other.as_fd()).unwrap().0, 17);
+        assert_eq!(receive::<i32>(other.as_fd()).unwrap_err(), SandboxError::Gone);
+        assert_eq!(send(other.as_fd(), &17, &[]), Err(SandboxError::Gone));
+    }
+
+    #[test]
+    fn a_full_socket_is_no_error() {
+        let (one, _other) = pair().unwrap();
+        let packet = Packet::new(&"x".repeat(1000)).unwrap();
+        while packet.try_send(one.as_fd(), &[]).unwrap() {}
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let (one, other) = pair().unwrap();
+        send(one.as_fd(), &"text", &[]).unwrap();
+        assert_eq!(receive::<i32>(other.as_fd()).unwrap_err(), SandboxError::Protocol);
+    }
+}

@@ -125,7 +125,7 @@ steps! {
     PivotRoot = "change the root directory";
     MakeTarget = "make a place for a mount";
     Bind = "bind a path";
-    NewMountNamespace = "make a replica's mount and uts namespaces";
+    NewMountNamespace = "make a mount namespace for a process";
     SetHostName = "set the host name";
     BecomeTenant = "become the session's user";
     DropCapabilities = "drop capabilities";
@@ -174,5 +174,33 @@ impl<T> During<T> for std::io::Result<T> {
     fn during_at(self, step: Step, path: impl Into<PathBuf>) -> Result<T, SandboxError> {
         self.map_err(|error| rustix::io::Errno::from_io_error(&error).unwrap_or(rustix::io::Errno::IO))
             .during_at(step, path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_step_the_path_and_the_reason() {
+        let refused = Err::<(), _>(rustix::io::Errno::PERM);
+        let error = refused.during_at(Step::MountTmp, "/tmp").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot mount a private /tmp (/tmp): Operation not permitted (os error 1)"
+        );
+        assert_eq!(error.code(), ErrorCode::SandboxRefused);
+        let error = refused.during(Step::NewUserNamespace).unwrap_err();
+        assert_eq!(error.to_string(), "cannot make a user namespace: Operation not permitted (os error 1)");
+        let text = serde_json::to_string(&error).unwrap();
+        assert_eq!(serde_json::from_str::<SandboxError>(&text).unwrap(), error);
+    }
+
+    #[test]
+    fn what_cannot_be_run_has_its_own_codes() {
+        let argv0 = "psql".to_owned();
+        let error = SandboxError::NotExecutable { argv0: argv0.clone(), errno: libc::EACCES };
+        assert_eq!(error.code(), ErrorCode::CommandNotExecutable);
+        assert_eq!(SandboxError::CommandNotFound { argv0 }.code(), ErrorCode::CommandNotFound);
     }
 }

@@ -1,9 +1,9 @@
 //! The host process's side: its zygote, and its connection to each session's pid 1.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::channel;
@@ -19,13 +19,14 @@ use crate::zygote;
 pub struct Zygote {
     /// One launch at a time is said to the zygote; the answer follows at once.
     control: Mutex<OwnedFd>,
+    pidfd: OwnedFd,
 }
 
 impl Zygote {
     /// Forks the zygote. This must be the first thing in `main`, while the process has one thread and no
     /// descriptor that it would not want to share.
     pub fn fork() -> Result<Self, SandboxError> {
-        zygote::fork().map(|control| Self { control: Mutex::new(control) })
+        zygote::fork().map(|(control, pidfd)| Self { control: Mutex::new(control), pidfd })
     }
 
     /// Makes a sealed session. Blocks for the few milliseconds that it takes; callable from any thread.
@@ -41,6 +42,14 @@ impl Zygote {
         // The file tree is made while the zygote is free for the next launch.
         let (sealed, _) = channel::receive::<Result<(), SandboxError>>(init.as_fd())?;
         sealed.map(|()| init)
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        // The end of its socket would do too; this leaves no zombie. Both can only fail where it is gone already.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 }
 

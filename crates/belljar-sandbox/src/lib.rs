@@ -1,6 +1,6 @@
 //! Sealed sessions on Linux: namespaces, mounts, networks, and the processes that keep them.
 //!
-//! Three kinds of processes work together (see `docs/ARCHITECTURE.md`):
+//! Three kinds of processes work together:
 //!
 //! - the **host process**, threaded, unprivileged: it holds a [`Zygote`] and one [`Init`] per session;
 //! - the **zygote**, single-threaded, forked first thing in `main`: it owns the user namespace and makes each

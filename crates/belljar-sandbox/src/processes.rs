@@ -73,8 +73,8 @@ pub(crate) fn is_still(pid: i32) -> bool {
     threads.into_iter().all(|thread| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{thread}/stat"));
         match stat.ok().as_deref().and_then(Process::parse) {
-            Some(Process { state: 'T' | 't', .. }) | None => true,
-            Some(Process { state: 'Z' | 'X', .. }) => true,
+            // Stopped, traced, dead, or gone.
+            Some(Process { state: 'T' | 't' | 'Z' | 'X', .. }) | None => true,
             // It waits for its child, which is stopped, to become another program: it cannot see a signal.
             Some(Process { state: 'D', .. }) => is_in_clone(pid, thread),
             Some(_) => false,

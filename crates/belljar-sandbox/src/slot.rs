@@ -1,6 +1,6 @@
 //! A session's network: namespaces joined by a bridge, as a value of its own.
 //!
-//! Ending a bridge is slow for everybody (`docs/decisions`), so slots are made to be kept, leased and proved
+//! Ending a bridge keeps the kernel's network lock from everybody for tens of milliseconds, so slots are made to be kept, leased and proved
 //! clean; and the namespaces of replicas are open to further interfaces, for linked sessions.
 
 use std::io::ErrorKind;

@@ -63,9 +63,13 @@ fn become_program(
     if spec.place != Place::Session {
         enter_network(network)?;
     }
-    if spec.place != Place::Session || !spec.binds.is_empty() || !spec.files.is_empty() {
-        unshare(UnshareFlags::NEWNS | UnshareFlags::NEWUTS).during(Step::NewMountNamespace)?;
+    let is_replica = spec.place != Place::Session;
+    if is_replica || rustix::system::uname().nodename().to_bytes() != spec.hostname.as_bytes() {
+        unshare(UnshareFlags::NEWUTS).during(Step::SetHostName)?;
         rustix::system::sethostname(spec.hostname.as_bytes()).during(Step::SetHostName)?;
+    }
+    if is_replica || !spec.binds.is_empty() || !spec.files.is_empty() {
+        unshare(UnshareFlags::NEWNS).during(Step::NewMountNamespace)?;
         arrange_files(spec, ground.identity)?;
     }
     become_tenant(ground)?;

@@ -2,7 +2,7 @@
 //! `execve`. Everything here is for single-threaded processes.
 
 use std::ffi::{CStr, CString, c_int, c_long, c_uint};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::io::Errno;
@@ -27,8 +27,11 @@ pub(crate) fn spawn(namespaces: c_int, body: impl FnOnce() -> i32) -> Result<Chi
     match pid {
         -1 => Err(last_error()),
         0 => end(body),
-        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
-        pid => Ok(Child { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+        pid => {
+            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Child { pid: i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, pidfd })
+        }
     }
 }
 
@@ -64,7 +67,7 @@ fn check(result: c_long) -> Result<(), Errno> {
 
 /// Closes every descriptor but the standard three and these.
 pub(crate) fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let mut keep: Vec<RawFd> = keep.iter().map(|fd| fd.as_raw_fd()).filter(|fd| *fd > 2).collect();
+    let mut keep: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
     keep.sort_unstable();
     let mut first = 3;
     for fd in keep {
@@ -104,6 +107,9 @@ pub(crate) fn set_read_only(mount: BorrowedFd<'_>, recursive: bool) -> Result<()
     })
 }
 
+/// As many signals as there are.
+const SIGNALS: c_int = 64;
+
 /// What a signal does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Disposition {
@@ -122,9 +128,21 @@ pub(crate) fn set_disposition(signal: c_int, disposition: Disposition) -> Result
 
 /// Every signal does what it does by default, and none is blocked: what a program expects at its start.
 pub(crate) fn reset_signals() -> Result<(), Errno> {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SIGKILL, SIGSTOP and the two that the C library keeps cannot be changed, nor need to be.
-        let _ = set_disposition(signal, Disposition::Default);
+    // The kernel's own structure for a signal's action, which is nowhere larger; all zero is the default action.
+    let default = [0_u64; 8];
+    // The call itself, because the C library keeps two of the signals from us, which may be ignored all the same.
+    for signal in (1..=SIGNALS).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal)) {
+        // SAFETY: the action is a live value, larger than what is read, and names no function; a null pointer
+        // says that the old one is not wanted; a set of signals has 64 bits, which are 8 bytes.
+        check(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        })?;
     }
     mask_signals(&[])
 }

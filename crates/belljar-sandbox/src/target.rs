@@ -95,6 +95,11 @@ pub(crate) fn show(tree: Tree, path: &Path, identity: Identity) -> Result<(), Sa
     tree.attach(&resolved.path()).during_at(Step::Bind, path)
 }
 
+/// Lays a layer over a directory that keeps what is written there in the session.
+pub(crate) fn layer(directory: &Path, identity: Identity) -> Result<(), SandboxError> {
+    lay_over(&Resolved { existing: directory.to_owned(), missing: PathBuf::new() }, true, identity)
+}
+
 /// Makes what is missing of a path.
 fn make(resolved: &Resolved, directory: bool, identity: Identity) -> Result<(), SandboxError> {
     if is_own(&resolved.existing)? {

@@ -94,6 +94,16 @@ impl Cover {
 struct Kept {
     tree: Tree,
     places: Vec<PathBuf>,
+    usage: Use,
+}
+
+/// What may be done with a part of the host's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    AsItIs,
+    ReadOnly,
+    /// What is written there ends with the session.
+    Layered,
 }
 
 impl Kept {
@@ -107,8 +117,12 @@ impl Kept {
         let mut all: Vec<Self> = Vec::new();
         for (path, wish) in wishes {
             if let Some(kept) = Self::one(path, wish, spec.filesystem, covers)? {
-                // What lies in a part that is kept already comes with it.
-                let known = |place: &PathBuf| all.iter().any(|other| other.places.contains(place));
+                // What lies in a part that is kept already comes with it, unless more is asked of it.
+                let comes_with = |place: &PathBuf, other: &Self| {
+                    (other.usage == kept.usage || other.usage == Use::AsItIs)
+                        && other.places.iter().any(|above| place.starts_with(above))
+                };
+                let known = |place: &PathBuf| all.iter().any(|other| comes_with(place, other));
                 if !kept.places.iter().all(known) {
                     all.push(kept);
                 }
@@ -150,16 +164,25 @@ impl Kept {
             return Ok(None);
         }
         let tree = Tree::of(&real).during_at(Step::OpenKept, path)?;
-        if filesystem == Filesystem::ReadOnly && !wish.writable {
+        let usage = match filesystem {
+            _ if wish.writable => Use::AsItIs,
+            Filesystem::Host => Use::AsItIs,
+            Filesystem::Overlay if tree.is_directory().during_at(Step::OpenKept, path)? => Use::Layered,
+            Filesystem::Overlay | Filesystem::ReadOnly => Use::ReadOnly,
+        };
+        if usage == Use::ReadOnly {
             tree.set_read_only().during_at(Step::OpenKept, path)?;
         }
-        Ok(Some(Self { tree, places }))
+        Ok(Some(Self { tree, places, usage }))
     }
 
     fn restore(self, identity: Identity) -> Result<(), SandboxError> {
         let mut places = self.places.into_iter();
         let Some(first) = places.next() else { return Ok(()) };
         target::show(self.tree, &first, identity)?;
+        if self.usage == Use::Layered {
+            target::layer(&first, identity)?;
+        }
         for place in places {
             let again = Tree::of(&first).during_at(Step::RestoreKept, &first)?;
             target::show(again, &place, identity)?;

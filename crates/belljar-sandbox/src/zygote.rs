@@ -17,11 +17,11 @@ use crate::slot::{self, Slot};
 use crate::spec::SessionSpec;
 use crate::sys::{self, Disposition};
 
-/// Forks the zygote and returns the host's end of its control socket.
-pub(crate) fn fork() -> Result<OwnedFd, SandboxError> {
+/// Forks the zygote and returns the host's end of its control socket, and its pidfd.
+pub(crate) fn fork() -> Result<(OwnedFd, OwnedFd), SandboxError> {
     let (host, control) = channel::pair()?;
     let parent = rustix::process::getpid();
-    sys::spawn(0, || {
+    let child = sys::spawn(0, || {
         let detached = detach(parent, &control).and_then(|()| {
             let ground = Ground::prepare();
             serve(control.as_fd(), &ground)
@@ -30,7 +30,7 @@ pub(crate) fn fork() -> Result<OwnedFd, SandboxError> {
         i32::from(detached.is_err())
     })
     .during(Step::Fork)?;
-    Ok(host)
+    Ok((host, child.pidfd))
 }
 
 /// Lets go of everything that belongs to the host process but the control socket.

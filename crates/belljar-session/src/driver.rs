@@ -41,10 +41,10 @@ impl Handle {
     /// The session as it is now, or as it ended.
     pub async fn view(&self) -> SessionView {
         let (asker, view) = oneshot::channel();
-        if self.messages.send(Message::View { asker }).is_ok() {
-            if let Ok(view) = view.await {
-                return view;
-            }
+        if self.messages.send(Message::View { asker }).is_ok()
+            && let Ok(view) = view.await
+        {
+            return view;
         }
         SessionView::clone(&*self.ended().await)
     }

@@ -87,7 +87,9 @@ impl Log {
                 rest = after;
             }
             partial = rest.to_vec();
-            lines.iter().for_each(|line| each_line(line));
+            for line in &lines {
+                each_line(line);
+            }
             self.append(stream, lines)?;
             if ended {
                 return Ok(());

@@ -91,7 +91,10 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("id", &self.config.id).field("name", &self.config.name).finish()
+        f.debug_struct("Session")
+            .field("id", &self.config.id)
+            .field("name", &self.config.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -74,7 +74,10 @@ impl App {
                 let path = if path.is_dir() { path.join("belljar.toml") } else { path };
                 let shown = path.display();
                 path.canonicalize().map_err(|error| {
-                    CliError::new(ErrorCode::StackNotFound, format!("cannot read the stack file {shown}: {error}"))
+                    CliError::new(
+                        ErrorCode::StackNotFound,
+                        format!("cannot read the stack file {shown}: {error}"),
+                    )
                 })
             }
             None => locate(&self.cwd).ok_or_else(|| {
@@ -87,7 +90,7 @@ impl App {
     }
 
     /// Reads and checks a stack file. Faults show its path as it is seen from here.
-    pub(crate) fn stack(&self, file: &Path) -> Result<Stack> {
+    pub(crate) fn stack(file: &Path) -> Result<Stack> {
         let text = fs_err::read_to_string(file).map_err(|error| {
             CliError::new(ErrorCode::StackNotFound, format!("cannot read the stack file: {error}"))
         })?;
@@ -105,10 +108,10 @@ impl App {
             (None, Some(inside)) => Some(inside.parse::<Selector>()?),
             (None, None) => None,
         };
-        if let (Some(selector), Some(inside), Some(control)) = (&selector, inside, control) {
-            if selector.to_string() == inside {
-                return Ok(Found { client: Client::new(PathBuf::from(control)), record: None });
-            }
+        if let (Some(selector), Some(inside), Some(control)) = (&selector, inside, control)
+            && selector.to_string() == inside
+        {
+            return Ok(Found { client: Client::new(PathBuf::from(control)), record: None });
         }
         let record = self.record(selector.as_ref())?;
         let socket = record.control_socket.clone();
@@ -145,7 +148,8 @@ impl App {
             0 => Err(CliError::new(ErrorCode::SessionNotFound, "no session is alive in this directory")
                 .hint("`belljar up` starts one; `belljar ls` lists those of other directories")),
             _ => {
-                let names: Vec<String> = live.iter().map(|one| format!("{} ({})", one.name, one.id)).collect();
+                let names: Vec<String> =
+                    live.iter().map(|one| format!("{} ({})", one.name, one.id)).collect();
                 let message = format!("several sessions are alive in this directory: {}", names.join(", "));
                 Err(CliError::new(ErrorCode::SessionAmbiguous, message).hint("name one with `-s`"))
             }

@@ -1,5 +1,6 @@
 //! The command line: what stands before and after every verb.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode as ProcessExit;
 
@@ -74,7 +75,6 @@ pub(crate) fn usage_error(error: &clap::Error) -> ProcessExit {
             hints: Vec::new(),
         };
         let text = serde_json::to_string(&ErrorBody { error: view }).unwrap_or_default();
-        use std::io::Write as _;
         // Nobody can be told that nobody can be told.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     } else {

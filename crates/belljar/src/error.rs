@@ -64,7 +64,9 @@ impl CliError {
         match &mut self {
             Self::Failure(failure) => {
                 let own = match failure.code {
-                    ErrorCode::CommandNotFound | ErrorCode::CommandNotExecutable | ErrorCode::Interrupted => None,
+                    ErrorCode::CommandNotFound | ErrorCode::CommandNotExecutable | ErrorCode::Interrupted => {
+                        None
+                    }
                     _ => Some(ExitCode::RUN_FAILED),
                 };
                 failure.exit = failure.exit.or(own);
@@ -98,7 +100,11 @@ impl CliError {
         let error = match self {
             Self::Failure(failure) => ErrorView {
                 code: failure.code,
-                message: std::iter::once(&failure.message).chain(&failure.sources).cloned().collect::<Vec<_>>().join(": "),
+                message: std::iter::once(&failure.message)
+                    .chain(&failure.sources)
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(": "),
                 hints: failure.hints.clone(),
             },
             Self::Faults(faults) => ErrorView {
@@ -152,7 +158,15 @@ impl From<PlanError> for CliError {
     fn from(error: PlanError) -> Self {
         match error {
             PlanError::Faults(faults) => faults.into(),
-            other => Self::of(other.code(), &other),
+            missing @ PlanError::ServerNotInstalled { .. } => {
+                let hint = match &missing {
+                    PlanError::ServerNotInstalled { package: Some(package), .. } => {
+                        format!("Debian has it in the package {package}: `apt-get install {package}`")
+                    }
+                    _ => "`belljar doctor` lists the servers that recipes need".to_owned(),
+                };
+                Self::of(missing.code(), &missing).hint(hint)
+            }
         }
     }
 }
@@ -170,7 +184,10 @@ impl From<LaunchError> for CliError {
 impl From<NotReady> for CliError {
     fn from(error: NotReady) -> Self {
         let name = &error.view.name;
-        let mut failure = Self::new(ErrorCode::SessionNotReady, format!("session {name} did not become ready: {}", error.why));
+        let mut failure = Self::new(
+            ErrorCode::SessionNotReady,
+            format!("session {name} did not become ready: {}", error.why),
+        );
         if let Some((from, lines)) = &error.culprit {
             if lines.is_empty() {
                 failure = failure.hint(format!("{from} said nothing"));

@@ -177,7 +177,11 @@ impl Hosted {
         drop(session);
         runtime.remove_session(&id)?;
         store.end_session(&id, app.now_ms(), false)?;
-        if keep { store.drop_volumes(&owned)? } else { store.forget(owned)? }
+        if keep {
+            store.drop_volumes(&owned)?;
+        } else {
+            store.forget(owned)?;
+        }
         Ok(())
     }
 }

@@ -37,21 +37,20 @@ impl Printer {
         }
     }
 
-    /// Whether somebody looks at standard error as it happens.
-    pub(crate) fn is_watched(self) -> bool {
-        !self.json && std::io::stderr().is_terminal()
+    /// Whether standard output gets colours.
+    pub(crate) fn out_color(self) -> bool {
+        self.out_color
     }
 
-    pub(crate) fn err_color(self) -> bool {
-        self.err_color
-    }
-
+    #[expect(clippy::unused_self, reason = "whoever prints has to hold the printer")]
     /// Prints what was asked for. When nobody reads any more the command ends quietly.
     pub(crate) fn out(self, text: &str) -> Result<()> {
         let mut stdout = std::io::stdout().lock();
         match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(CliError::Silent(ExitCode::OK)),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                Err(CliError::Silent(ExitCode::OK))
+            }
             Err(error) => Err(internal(error)),
         }
     }

@@ -288,7 +288,9 @@ impl Drop for TestEnv {
         if !std::thread::panicking() {
             self.down_all();
         }
-        let is_clean = soon(GONE_WITHIN, || self.footprint().is_empty());
+        // A test that has failed already says why by itself.
+        let patience = if std::thread::panicking() { Duration::ZERO } else { GONE_WITHIN };
+        let is_clean = soon(patience, || self.footprint().is_empty());
         let left = self.footprint();
         // Whatever is left is ended by its id, before the directory goes.
         for process in &left.processes {

@@ -154,7 +154,7 @@ fn redact(text: &str, paths: &[(String, &'static str)]) -> String {
         (r"\b[a-z0-9]{4}-[a-z0-9]{3}[0-9]\b", "ID"),
         (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "MOMENT"),
         (r"\b\d+(\.\d+)?(ms|s)\b", "TIME"),
-        (r"\bpid \d+", "pid PID"),
+        (r"\bprocess \d+", "process PID"),
         (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     ];
     for (pattern, name) in patterns {

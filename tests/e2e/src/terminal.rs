@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
@@ -18,6 +19,8 @@ pub struct Terminal {
     master: fs_err::File,
     child: Child,
     text: Arc<Mutex<Vec<u8>>>,
+    /// Ends when nobody holds the terminal's other side any more and all of it has been read.
+    shown: Receiver<()>,
 }
 
 impl Terminal {
@@ -44,8 +47,10 @@ impl Terminal {
 
         let text = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&text);
+        let (tell, shown) = channel();
         let mut reader = std::fs::File::from(master.try_clone().expect("a descriptor"));
         std::thread::spawn(move || {
+            let _ends_with_us: Sender<()> = tell;
             let mut buffer = [0; 4096];
             // A terminal that nobody holds any more answers with an error: that is its end.
             while let Ok(length @ 1..) = std::io::Read::read(&mut reader, &mut buffer) {
@@ -53,7 +58,7 @@ impl Terminal {
             }
         });
         let master = fs_err::File::from_parts(std::fs::File::from(master), "the terminal");
-        Self { master, child, text }
+        Self { master, child, text, shown }
     }
 
     /// What has been shown so far.
@@ -79,6 +84,13 @@ impl Terminal {
     pub fn finish(mut self) -> (ExitStatus, String) {
         let status =
             eventually("the command on the terminal ends", LONG, || self.child.try_wait().ok().flatten());
+        let end = self.shown.recv_timeout(LONG);
+        assert_eq!(
+            end,
+            Err(RecvTimeoutError::Disconnected),
+            "something still holds the terminal: {}",
+            self.text()
+        );
         (status, self.text())
     }
 }

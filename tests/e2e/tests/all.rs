@@ -9,6 +9,7 @@ mod faults;
 mod harness;
 mod lifecycle;
 mod logs;
+mod messages;
 mod names;
 mod ordering;
 mod readiness;

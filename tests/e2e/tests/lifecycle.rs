@@ -150,9 +150,16 @@ fn reading_changes_nothing() {
     env.up();
     env.run("kill web-1").ok();
     let before = env.events().len();
-    for words in
-        ["ls --all --json", "ps --json", "logs", "events", "env --json", "url web --json", "check", "plan"]
-    {
+    for words in [
+        "ls --all --json",
+        "ps --json",
+        "logs",
+        "events",
+        "env --json",
+        "url web:http --json",
+        "check",
+        "plan",
+    ] {
         env.run(words).ok();
     }
     assert_eq!(env.events().len(), before);
@@ -219,18 +226,18 @@ fn ending_exec_ends_its_command_and_nothing_else() {
 }
 
 #[test]
-fn url_tells_where_a_service_is() {
+fn url_tells_where_a_service_is_inside_the_session() {
     let env = world!();
-    env.stack(&WEB.replace("replicas = 2", "replicas = 2\n    publish = [\"http\"]"));
+    env.stack(WEB);
     env.up();
     for words in ["url web", "url web-2", "url web:http", "url web-2:http"] {
         let url = env.run(words).ok().stdout;
         let url = url.strip_suffix('\n').expect("one line");
         assert!(url.starts_with("http://"), "{words}: {url}");
-        let output = std::process::Command::new(env.fixture()).args(["get", url]).output().unwrap();
-        assert!(output.status.success(), "{words}: {url}: {output:?}");
+        env.run(&format!("exec -- {{fixture}} get {url}")).ok().prints(&["web-"]);
     }
-    assert!(env.run("url web --json").json().is_object());
+    assert_eq!(env.run("url db").ok().stdout, "db:5432\n");
+    assert!(env.run("url web:http --json").json()["url"].is_string());
     env.run("url nothing --json").json_error(ErrorCode::ReplicaNotFound);
     env.run("url web:nothing --json").json_error(ErrorCode::PortNotFound);
 }
@@ -266,32 +273,27 @@ fn down_ends_only_what_is_named() {
     env.run("down one three").ok();
     let listed = env.run("ls --json").json();
     assert_eq!(names(&listed), ["two"]);
-    env.run("down one --json").json_error(ErrorCode::SessionNotFound);
+    env.run("down one --json").json_error(ErrorCode::SessionEnded);
+    env.run("down nobody --json").json_error(ErrorCode::SessionNotFound);
     env.run("down").ok();
     env.nothing_is_left_within(Duration::from_secs(1));
 }
 
 #[test]
-fn down_stops_replicas_with_their_signal_in_reverse_order() {
+fn down_ends_everything_at_once_however_deaf_it_is() {
     let env = world!();
-    let script =
-        "#!/bin/sh\ntrap 'echo $1 >> {dir}/order; exit 0' TERM\necho up\nwhile :; do sleep 0.02; done\n";
-    env.script("unit", script);
     env.stack(
         r#"
-        [service.first]
-        run = "{dir}/unit first"
-        ready = { log = "up" }
-
-        [service.second]
-        run = "{dir}/unit second"
-        ready = { log = "up" }
-        after = ["first"]
+        [service.deaf]
+        run = "{fixture} ignore-term"
+        stop = { within = "60s" }
+        replicas = 3
         "#,
     );
     env.up();
-    env.run("down").ok();
-    assert_eq!(fs_err::read_to_string(env.dir().join("order")).unwrap(), "second\nfirst\n");
+    let output = env.run("down").ok();
+    assert!(output.took < Duration::from_secs(3), "{output}");
+    assert!(env.footprint().processes.is_empty(), "true on return: {}", env.footprint());
 }
 
 #[test]

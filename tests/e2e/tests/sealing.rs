@@ -58,6 +58,15 @@ fn a_replica_is_an_ordinary_user_without_a_capability() {
 }
 
 #[test]
+fn nobody_inside_can_end_the_sessions_init() {
+    let env = world!();
+    env.stack("name = \"empty\"\n");
+    let script =
+        "for s in KILL STOP TERM INT HUP USR1 CHLD; do kill -$s 1 2>/dev/null; done; echo here; exit 5";
+    env.belljar(["run", "--", "sh", "-c", script]).run().ends_with(5).prints_exactly("here\n");
+}
+
+#[test]
 fn a_session_has_its_own_network_and_no_way_out() {
     let env = world!();
     env.stack(WEB);
@@ -291,35 +300,4 @@ fn volumes_and_files_are_where_the_stack_says() {
     env.run("start store-1").ok();
     env.run("exec store-1 -- cat /data/store/file").ok().prints_exactly("one\n");
     assert!(!Path::new("/etc/store").exists() && !Path::new("/data/store").exists(), "no trace on the host");
-}
-
-#[test]
-fn a_published_port_answers_on_the_host_and_ends_with_the_session() {
-    let env = world!();
-    env.stack(
-        r#"
-        [service.web]
-        run = "{fixture} http --port 80 --name ${self.name}"
-        ports = { http = 80 }
-        replicas = 2
-        publish = ["http"]
-        "#,
-    );
-    env.up();
-    let port = env.replica("web-2")["published"]["http"].as_u64().expect("a published port");
-    let get = || {
-        let url = format!("http://127.0.0.1:{port}/");
-        std::process::Command::new(env.fixture()).args(["get", &url]).output().unwrap()
-    };
-    assert_eq!(String::from_utf8_lossy(&get().stdout), "web-2\n");
-    let url = env.run("url web-2").ok().stdout;
-    assert!(url.trim().starts_with("http://"), "{url}");
-    env.run("kill web-2").ok();
-    let answer = get();
-    assert_eq!(answer.status.code(), Some(22), "a replica that is down answers at once with 503: {answer:?}");
-    let body: Value = serde_json::from_slice(&answer.stdout).unwrap();
-    assert_eq!(body["error"]["code"], "replica-not-running", "{body:#}");
-    assert_eq!(body["error"]["replica"], "web-2", "{body:#}");
-    env.run("down").ok();
-    assert_eq!(get().status.code(), Some(7), "nobody listens there any more");
 }

@@ -141,14 +141,14 @@ async fn relay(upgrade: OnUpgrade, mut command: Command, streams: Streams) {
     let exit = loop {
         tokio::select! {
             exit = command.wait() => break exit,
-            signal = asked.recv() => match signal {
-                Some(signal) => command.signal(signal).await,
-                // Whoever asked is gone: nothing of theirs stays.
-                None => {
+            signal = asked.recv() => {
+                let Some(signal) = signal else {
+                    // Whoever asked is gone: nothing of theirs stays.
                     command.kill().await;
                     break None;
-                }
-            },
+                };
+                command.signal(signal).await;
+            }
         }
     };
     let all_out = async {

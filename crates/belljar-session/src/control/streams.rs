@@ -87,10 +87,10 @@ impl Source for LogLines {
             let since = std::time::Duration::from_millis(since).as_secs_f64();
             lines.retain(|line| line.t >= since);
         }
-        if std::mem::take(&mut self.first) {
-            if let Some(tail) = self.query.tail {
-                lines.drain(..lines.len().saturating_sub(tail));
-            }
+        if std::mem::take(&mut self.first)
+            && let Some(tail) = self.query.tail
+        {
+            lines.drain(..lines.len().saturating_sub(tail));
         }
         let mut out = Vec::new();
         for line in lines {

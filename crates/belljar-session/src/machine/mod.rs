@@ -325,7 +325,7 @@ impl Machine {
     fn reported(&mut self, report: Report) {
         match report {
             Report::ReplicaStarted { replica, generation, pid } => {
-                self.replica_started(replica, generation, pid)
+                self.replica_started(replica, generation, pid);
             }
             Report::ReplicaNotStarted { replica, generation, why, last_lines } => {
                 self.replica_ended(replica, generation, Exit::default(), Some(why), last_lines);

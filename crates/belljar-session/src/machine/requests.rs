@@ -130,10 +130,10 @@ impl Machine {
     /// All targets are looked up before anything is done to one of them: a wrong name leaves nothing half done.
     fn act_on_all(&mut self, verb: Verb, targets: &[String], by: Cause) -> Result<Vec<Promise>, ErrorView> {
         let replicas = self.targets(targets)?;
-        if matches!(verb, Verb::Pause | Verb::Resume) {
-            if let Some(&dead) = replicas.iter().find(|&&one| !self.has_process(one)) {
-                return self.act(verb, dead, by).map(|promise| vec![promise]);
-            }
+        if matches!(verb, Verb::Pause | Verb::Resume)
+            && let Some(&dead) = replicas.iter().find(|&&one| !self.has_process(one))
+        {
+            return self.act(verb, dead, by).map(|promise| vec![promise]);
         }
         replicas.into_iter().map(|replica| self.act(verb, replica, by)).collect()
     }

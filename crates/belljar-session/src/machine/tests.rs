@@ -54,7 +54,7 @@ fn task(name: &str, after: Vec<Dependency>) -> TaskPlan {
         env: BTreeMap::new(),
         cwd: PathBuf::from("/"),
         after,
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
     }
 }
 

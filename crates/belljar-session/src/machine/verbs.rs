@@ -145,10 +145,9 @@ impl Machine {
     fn begin_restart_cycle(&mut self, replica: ReplicaIndex) {
         self.give_up_policy_restart(replica);
         match self.replicas[replica].state {
-            // The first start is the restart that was asked for.
-            ReplicaState::Pending => {}
+            // The first start is the restart that was asked for; one that stops is started when it has.
+            ReplicaState::Pending | ReplicaState::Stopping => {}
             ReplicaState::Exited | ReplicaState::Failed => self.start_replica(replica, Cause::Command),
-            ReplicaState::Stopping => {}
             _ => self.stop_now(replica, Cause::Command),
         }
     }

@@ -78,7 +78,7 @@ impl Command {
         let mut process = match spec.replica {
             Some(replica) => {
                 let plan = shared.replica_plan(replica);
-                shared.replica_process(replica, plan, spec.argv, &env, false)
+                Shared::replica_process(replica, plan, spec.argv, &env, false)
             }
             None => ProcessSpec {
                 unit: 0,

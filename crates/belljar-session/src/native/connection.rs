@@ -78,10 +78,10 @@ impl Connection {
 
     async fn await_death(&self) {
         // Its socket is closed; its death follows, and the kernel ends the others before it lets us know.
-        if let Ok(pidfd) = self.init.get_ref().0.pidfd().try_clone_to_owned() {
-            if let Ok(pidfd) = register(pidfd, Interest::READABLE) {
-                let _ = pidfd.readable().await;
-            }
+        if let Ok(pidfd) = self.init.get_ref().0.pidfd().try_clone_to_owned()
+            && let Ok(pidfd) = register(pidfd, Interest::READABLE)
+        {
+            let _ = pidfd.readable().await;
         }
     }
 

@@ -14,7 +14,7 @@ const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files
 pub(super) fn files(
     names: &Names,
     name_server: std::net::Ipv4Addr,
-    identity: &Identity,
+    identity: Identity,
     user: &User,
 ) -> std::io::Result<Vec<(PathBuf, String)>> {
     let passwd = fs_err::read_to_string("/etc/passwd")?;
@@ -31,9 +31,9 @@ pub(super) fn files(
         (PathBuf::from("/etc/nsswitch.conf"), NSSWITCH.to_owned()),
         (
             Path::new("/etc/passwd").to_owned(),
-            with_line(&passwd, *uid, &format!("{}:x:{uid}:{gid}:belljar:{home}:/bin/sh", user.name)),
+            with_line(&passwd, uid, &format!("{}:x:{uid}:{gid}:belljar:{home}:/bin/sh", user.name)),
         ),
-        (Path::new("/etc/group").to_owned(), with_line(&group, *gid, &format!("{}:x:{gid}:", user.name))),
+        (Path::new("/etc/group").to_owned(), with_line(&group, gid, &format!("{}:x:{gid}:", user.name))),
     ])
 }
 

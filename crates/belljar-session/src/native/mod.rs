@@ -215,13 +215,13 @@ impl Shared {
             }
         }
         let pattern = match &plan.ready.check {
-            Check::Log { pattern } => match regex::Regex::new(&format!("^(?:{pattern})$")) {
+            Check::Log { pattern } => match regex::Regex::new(pattern) {
                 Ok(pattern) => Some(pattern),
                 Err(error) => return self.report(refused(error.to_string())),
             },
             _ => None,
         };
-        let spec = self.replica_process(replica, &plan, plan.argv.clone(), &env, true);
+        let spec = Self::replica_process(replica, &plan, plan.argv.clone(), &env, true);
         let spawned = self.spawn_logged(spec, &log, pattern.map(|pattern| (pattern, tell))).await;
         let (mut process, pumps) = match spawned {
             Ok(spawned) => spawned,
@@ -240,7 +240,6 @@ impl Shared {
     }
 
     fn replica_process(
-        &self,
         replica: ReplicaIndex,
         plan: &ReplicaPlan,
         argv: Vec<String>,
@@ -279,7 +278,7 @@ impl Shared {
         if stamp.exists() {
             return Ok(());
         }
-        let spec = self.replica_process(replica, plan, init.clone(), &plan.env, false);
+        let spec = Self::replica_process(replica, plan, init.clone(), &plan.env, false);
         let (process, pumps) = self.spawn_logged(spec, log, None).await?;
         let Ok(status) = process.exit.await else {
             return Err("the session ended".to_owned());
@@ -313,10 +312,10 @@ impl Shared {
             tokio::spawn(async move {
                 let _running = running;
                 let each_line = |line: &str| {
-                    if let Some((pattern, tell)) = &matcher {
-                        if pattern.is_match(line) {
-                            tell.send_replace(true);
-                        }
+                    if let Some((pattern, tell)) = &matcher
+                        && pattern.is_match(line)
+                    {
+                        tell.send_replace(true);
                     }
                 };
                 // A log that can't be written any more (a full disk) must not stop the replica: its pipe
@@ -382,7 +381,7 @@ impl Shared {
     async fn exec_check(&self, replica: ReplicaIndex, argv: Vec<String>) -> Result<(), String> {
         let plan = self.replica_plan(replica);
         let shown = argv.join(" ");
-        let spec = self.replica_process(replica, plan, argv, &plan.env, false);
+        let spec = Self::replica_process(replica, plan, argv, &plan.env, false);
         let null = || fs_err::OpenOptions::new().read(true).write(true).open("/dev/null");
         let null = || null().map(|file| OwnedFd::from(file.into_file())).map_err(|error| error.to_string());
         let process = self.connection.spawn(spec, [null()?, null()?, null()?]).await.map_err(explain)?;

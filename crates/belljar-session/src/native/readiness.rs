@@ -6,7 +6,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -237,7 +237,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    async fn path(&self, check: PathCheck, path: &PathBuf, lack: &str) -> Result<(), NotYet> {
+    async fn path(&self, check: PathCheck, path: &Path, lack: &str) -> Result<(), NotYet> {
         match self.subject.connection.check(self.subject.unit, check).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(NotYet::Cheap(format!("{} {lack}", path.display()))),

@@ -21,7 +21,7 @@ pub(crate) fn seal(config: &Config) -> std::io::Result<Sealed> {
     let plan = &config.plan;
     let names = Names::of(plan, config.name.as_str());
     let identity = belljar_sandbox::identity();
-    let etc = etc::files(&names, plan.address, &identity, &config.user)?;
+    let etc = etc::files(&names, plan.address, identity, &config.user)?;
     let mut keep_if_present: Vec<PathBuf> = config.visible.clone();
     keep_if_present.extend(plan.program_dirs.iter().cloned());
     let spec = SessionSpec {

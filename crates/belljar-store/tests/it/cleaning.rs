@@ -221,3 +221,21 @@ fn cleaners_at_once_remove_everything_once() {
     assert!(store.sessions().unwrap().is_empty());
     assert_eq!(fs_err::read_dir(state.dir.join("sessions")).unwrap().count(), 0);
 }
+
+#[test]
+fn its_owner_can_discard_a_session_at_once() {
+    let state = State::new();
+    let store = state.open();
+    let stays = store.create_session(&exactly(1, "stays")).unwrap();
+    let goes = store.create_session(&exactly(2, "goes")).unwrap();
+    fs_err::create_dir(goes.dir().volumes().join("data")).unwrap();
+    let root = goes.dir().root().to_owned();
+    store.end_session(goes.id(), CREATED, false).unwrap();
+    store.discard_session(goes).unwrap();
+
+    assert!(!root.exists());
+    let left: Vec<_> = store.sessions().unwrap().into_iter().map(|record| record.id).collect();
+    assert_eq!(left, [id(1)]);
+    assert_eq!(fs_err::canonicalize(state.dir.join("latest")).unwrap(), stays.dir().root());
+    drop(store.create_session(&exactly(3, "goes")).unwrap());
+}

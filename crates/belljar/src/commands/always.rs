@@ -36,7 +36,8 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
         if !attempt.exit.is_success() {
             let after = belljar_model::duration::short(start.elapsed());
             let shown = args.command.join(" ");
-            let message = format!("`{shown}` ended with {} after {after}, at attempt {attempts}", attempt.exit);
+            let message =
+                format!("`{shown}` ended with {} after {after}, at attempt {attempts}", attempt.exit);
             return Err(attempt.explain(CliError::new(ErrorCode::AlwaysViolated, message)));
         }
         if start.elapsed() >= args.time {

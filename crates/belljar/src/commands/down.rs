@@ -30,14 +30,12 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
         }
     } else if args.sessions.is_empty() {
         let found = app.find()?;
-        match found.record {
-            Some(record) => records.push(record),
+        let Some(record) = found.record else {
             // We are inside of it.
-            None => {
-                found.client.down("belljar down").await?;
-                return Ok(ExitCode::OK);
-            }
-        }
+            found.client.down("belljar down").await?;
+            return Ok(ExitCode::OK);
+        };
+        records.push(record);
     } else {
         for selector in &args.sessions {
             records.push(app.record(Some(selector))?);
@@ -67,9 +65,8 @@ async fn end(record: &SessionRecord) -> Result<()> {
     }
     let client = Client::new(record.control_socket.clone().unwrap_or_default());
     match client.down("belljar down").await {
-        Ok(()) => {}
-        // It ended by itself in this moment.
-        Err(ClientError::NotThere { .. }) => {}
+        // Not there: it ended by itself in this moment.
+        Ok(()) | Err(ClientError::NotThere { .. }) => {}
         Err(error) => return Err(error.into()),
     }
     // The host process settles the registry after its last answer; until then the session still looks alive.

@@ -1,5 +1,7 @@
 //! `events`: the timeline of a session.
 
+use std::fmt::Write as _;
+
 use belljar_client::ClientError;
 use belljar_model::{Event, ExitCode};
 
@@ -51,7 +53,9 @@ fn print(app: &App, event: &Event) -> Result<()> {
 pub(crate) fn sentence(event: &Event) -> String {
     let mut line = format!("{:>10.3}s  ", event.t);
     let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(&event.kind) else { return line };
-    line.push_str(&format!("{:<20}", fields.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default()));
+    let kind = fields.get("kind").and_then(|kind| kind.as_str()).unwrap_or_default();
+    // Writing to a String cannot fail.
+    let _ = write!(line, "{kind:<20}");
     for (name, value) in &fields {
         if name == "kind" || value.as_array().is_some_and(Vec::is_empty) {
             continue;
@@ -64,7 +68,7 @@ pub(crate) fn sentence(event: &Event) -> String {
             }
             other => other.to_string(),
         };
-        line.push_str(&format!(" {name}={value}"));
+        let _ = write!(line, " {name}={value}");
     }
     line
 }

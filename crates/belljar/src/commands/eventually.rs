@@ -50,15 +50,15 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     }
     let within = belljar_model::duration::short(args.within);
     let shown = args.command.join(" ");
-    let error = match &last {
-        Some(attempt) => {
-            let message = format!("`{shown}` did not succeed within {within}: {attempts} attempts, the last ended with {}", attempt.exit);
-            attempt.explain(CliError::new(ErrorCode::WaitTimedOut, message))
-        }
-        None => {
-            let message = format!("`{shown}` did not succeed within {within}: its first attempt did not end");
-            CliError::new(ErrorCode::WaitTimedOut, message)
-        }
+    let error = if let Some(attempt) = &last {
+        let message = format!(
+            "`{shown}` did not succeed within {within}: {attempts} attempts, the last ended with {}",
+            attempt.exit
+        );
+        attempt.explain(CliError::new(ErrorCode::WaitTimedOut, message))
+    } else {
+        let message = format!("`{shown}` did not succeed within {within}: its first attempt did not end");
+        CliError::new(ErrorCode::WaitTimedOut, message)
     };
     Err(error)
 }
@@ -73,7 +73,8 @@ pub(super) struct Attempt {
 /// Runs the command once. Dropping this in the middle ends the command.
 pub(super) async fn attempt(client: &Client, request: &ExecRequest) -> Result<Attempt> {
     let mut channel = client.exec(request).await?;
-    channel.send(&Frame::StdinEnd).await?;
+    // A quick command has ended by now, and its answer is there to be read all the same.
+    let _ = channel.send(&Frame::StdinEnd).await;
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     loop {
         match channel.receive().await? {

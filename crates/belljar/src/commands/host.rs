@@ -75,7 +75,7 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>) -> Result<ExitCode> {
 }
 
 async fn start(app: &App, zygote: &Arc<Zygote>, asked: Asked) -> Result<Hosted> {
-    let stack = app.stack(&asked.stack_file)?;
+    let stack = App::stack(&asked.stack_file)?;
     let name = match asked.name {
         Some(name) => NameWish::Exactly(name),
         None => NameWish::Like(hosting::name_like(stack.dir())),

@@ -18,7 +18,7 @@ pub(crate) struct Args {
     all: bool,
 }
 
-pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(app: &App, args: &Args) -> Result<ExitCode> {
     let mut sessions = Vec::new();
     if let Some(store) = app.store_to_read()? {
         for record in store.sessions()? {

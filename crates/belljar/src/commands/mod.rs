@@ -6,8 +6,8 @@ mod clean;
 mod doctor;
 mod down;
 mod env;
-mod eventually;
 mod events;
+mod eventually;
 mod exec;
 mod host;
 mod logs;
@@ -138,7 +138,7 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
     match command {
         Command::Up(args) => up::run(app, args).await,
         Command::Down(args) => down::run(app, args).await,
-        Command::Ls(args) => ls::run(app, args).await,
+        Command::Ls(args) => ls::run(app, args),
         Command::Ps(args) => ps::run(app, args).await,
         Command::Logs(args) => logs::run(app, args).await,
         Command::Events(args) => events::run(app, args).await,

@@ -47,7 +47,12 @@ fn render(plan: &Plan) -> String {
     for replica in plan.replicas() {
         let _ = writeln!(text, "\n{} at {}", replica.name, replica.address);
         let _ = writeln!(text, "  run    {}", replica.argv.join(" "));
-        let _ = writeln!(text, "  ready  {} within {}", check(replica), belljar_model::duration::short(replica.ready.within));
+        let _ = writeln!(
+            text,
+            "  ready  {} within {}",
+            check(replica),
+            belljar_model::duration::short(replica.ready.within)
+        );
         for volume in &replica.volumes {
             let _ = writeln!(text, "  volume {} in {}", volume.name, volume.source.display());
         }
@@ -81,7 +86,9 @@ fn check(replica: &ReplicaPlan) -> String {
             let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
             format!("when TCP {} takes connections", ports.join(", "))
         }
-        Check::Http { port, path, .. } => format!("when GET http://{}:{port}{path} answers well", replica.name),
+        Check::Http { port, path, .. } => {
+            format!("when GET http://{}:{port}{path} answers well", replica.name)
+        }
         Check::Exec { argv } => format!("when `{}` succeeds", argv.join(" ")),
         Check::Log { pattern } => format!("when its log says /{pattern}/"),
         Check::Notify => "when it notifies".to_owned(),

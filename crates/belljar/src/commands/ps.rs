@@ -46,11 +46,9 @@ pub(crate) fn view_of_record(record: &SessionRecord) -> Result<SessionView> {
     };
     let mut services = std::collections::BTreeMap::new();
     for (name, replica) in folded.replicas {
-        let service: &mut belljar_client::wire::ServiceView =
-            services.entry(name.service()).or_insert_with(|| belljar_client::wire::ServiceView {
-                replicas: Vec::new(),
-                url: None,
-            });
+        let service: &mut belljar_client::wire::ServiceView = services
+            .entry(name.service())
+            .or_insert_with(|| belljar_client::wire::ServiceView { replicas: Vec::new(), url: None });
         service.replicas.push(ReplicaView {
             name,
             state: replica.state,
@@ -99,7 +97,8 @@ pub(crate) fn recording(path: &Path) -> Result<Recording> {
 pub(crate) fn render(app: &App, view: &SessionView) -> String {
     let mut text = format!("{} ({})  {}", view.name, view.id, app.printer.state(view.state.as_str()));
     if let Some(why) = &view.why {
-        text.push_str(&format!(": {why}"));
+        text.push_str(": ");
+        text.push_str(why);
     }
     text.push_str("\n\n");
     let mut rows = Vec::new();

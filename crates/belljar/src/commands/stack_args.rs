@@ -18,7 +18,7 @@ impl StackArgs {
     /// The file and what it says; `positional` is the same thing given without `-f`.
     pub(crate) fn load(&self, app: &App, positional: Option<&PathBuf>) -> Result<(PathBuf, Stack)> {
         let file = app.stack_file(self.file.as_deref().or(positional.map(PathBuf::as_path)))?;
-        let stack = app.stack(&file)?;
+        let stack = App::stack(&file)?;
         Ok((file, stack))
     }
 }

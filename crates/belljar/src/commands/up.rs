@@ -36,10 +36,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let (stack_file, stack) = args.file.load(app, args.stack.as_ref())?;
-    if args.name.is_none() && !args.new {
-        if let Some(record) = running(app, &stack_file, stack.dir())? {
-            return attach(app, &record).await;
-        }
+    if args.name.is_none()
+        && !args.new
+        && let Some(record) = running(app, &stack_file, stack.dir())?
+    {
+        return attach(app, &record).await;
     }
     let mut host = Host::start(app, &Asked { stack_file, name: args.name.clone() }).await?;
     let view = tokio::select! {
@@ -73,7 +74,7 @@ async fn attach(app: &App, record: &SessionRecord) -> Result<ExitCode> {
     let client = Client::new(record.control_socket.clone().unwrap_or_default());
     let mut view = client.session().await?;
     if view.state == SessionState::Starting {
-        view = client.wait(WaitFor::Ready, None, std::time::Duration::from_secs(3600)).await?;
+        view = client.wait(WaitFor::Ready, None, std::time::Duration::from_hours(1)).await?;
     }
     app.printer.note(&format!("session {} ({}) is {} already", view.name, view.id, view.state));
     show(app, &view)?;
@@ -117,7 +118,8 @@ impl Host {
 
     async fn until_ready(&mut self, app: &App) -> Result<SessionView> {
         let output = self.child.stdout.take();
-        let mut lines = BufReader::new(output.ok_or_else(|| internal(std::io::Error::other("no pipe")))?).lines();
+        let mut lines =
+            BufReader::new(output.ok_or_else(|| internal(std::io::Error::other("no pipe")))?).lines();
         while let Some(line) = lines.next_line().await.map_err(internal)? {
             match serde_json::from_str(&line).map_err(internal)? {
                 Told::Event(event) => progress(app, &event.kind),
@@ -131,7 +133,8 @@ impl Host {
         }
         let status = self.child.wait().await.map_err(internal)?;
         let log = app.state_dir.join("host.log");
-        let message = format!("the host process of the session ended ({status}) before the session was ready");
+        let message =
+            format!("the host process of the session ended ({status}) before the session was ready");
         Err(CliError::new(ErrorCode::Internal, message).hint(format!("{} may say why", log.display())))
     }
 
@@ -150,7 +153,9 @@ fn progress(app: &App, kind: &EventKind) {
         EventKind::SessionStarting { stack, name } => format!("session {name} of stack {stack}"),
         EventKind::ReplicaReady { replica, ready_ms, .. } => format!("  {replica} ready in {ready_ms:.1} ms"),
         EventKind::TaskSucceeded { task, duration_ms } => format!("  {task} done in {duration_ms} ms"),
-        EventKind::ReplicaExited { replica, exit, expected: false, .. } => format!("  {replica} ended: {exit}"),
+        EventKind::ReplicaExited { replica, exit, expected: false, .. } => {
+            format!("  {replica} ended: {exit}")
+        }
         _ => return,
     };
     app.printer.note(&text);

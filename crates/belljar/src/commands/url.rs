@@ -8,7 +8,9 @@ use crate::app::App;
 use crate::error::{CliError, Result};
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  belljar url api-2:http\n  belljar run -- sh -c 'curl $(belljar url api)'")]
+#[command(
+    after_help = "Example:\n  belljar url api-2:http\n  belljar run -- sh -c 'curl $(belljar url api)'"
+)]
 pub(crate) struct Args {
     /// A service or one replica of it, and a port by name where it has several
     #[arg(value_name = "SERVICE[-N][:PORT]")]
@@ -35,7 +37,8 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     }
     let names: Vec<String> = view.services.keys().map(ToString::to_string).collect();
     let message = format!("session {} has no service or replica `{name}`", view.name);
-    Err(CliError::new(ErrorCode::ReplicaNotFound, message).hint(format!("its services are {}", names.join(", "))))
+    Err(CliError::new(ErrorCode::ReplicaNotFound, message)
+        .hint(format!("its services are {}", names.join(", "))))
 }
 
 fn url(
@@ -48,10 +51,9 @@ fn url(
     if let (Some(url), None) = (&service.url, port) {
         // The service's own URL, for the one replica where one is meant.
         return Ok(match replica {
-            Some(_) => url.replace(&format!("//{service_name}:"), &format!("//{name}:")).replace(
-                &format!("@{service_name}:"),
-                &format!("@{name}:"),
-            ),
+            Some(_) => url
+                .replace(&format!("//{service_name}:"), &format!("//{name}:"))
+                .replace(&format!("@{service_name}:"), &format!("@{name}:")),
             None => url.clone(),
         });
     }
@@ -74,7 +76,11 @@ fn url(
                 None => format!("service {service_name} has several ports"),
             };
             let error = CliError::new(ErrorCode::PortNotFound, message);
-            Err(if names.is_empty() { error } else { error.hint(format!("its ports are {}", names.join(", "))) })
+            Err(if names.is_empty() {
+                error
+            } else {
+                error.hint(format!("its ports are {}", names.join(", ")))
+            })
         }
     }
 }

@@ -120,10 +120,13 @@ fn read_only(zygote: &Zygote) {
     let (host, below) = (outside(), TempDir::new_in("/tmp").unwrap());
     let artifacts = host.path().join("artifacts");
     std::fs::create_dir(&artifacts).unwrap();
+    let out = below.path().join("out");
+    std::fs::create_dir_all(out.join("x")).unwrap();
     let spec = SessionSpec {
         filesystem: Filesystem::ReadOnly,
-        writable: vec![artifacts.clone()],
-        keep: vec![below.path().to_owned()],
+        writable: vec![artifacts.clone(), out.clone()],
+        // What is asked to be writable stays so in a part that is not.
+        keep: vec![below.path().to_owned(), below.path().join("out/x")],
         ..spec(1)
     };
     let session = Session::new(zygote, &spec);
@@ -136,15 +139,22 @@ fn read_only(zygote: &Zygote) {
         }
         session.sh_in(place, &format!("echo kept > {}/x; : > /tmp/x; : > /dev/null", shown(&artifacts)));
         assert_eq!(text(&artifacts.join("x")), "kept\n");
+        session.sh_in(place, &format!("echo kept > {}/x/y", shown(&out)));
     }
 }
 
 fn overlay(zygote: &Zygote) {
-    let host = outside();
+    let (host, below) = (outside(), TempDir::new_in("/tmp").unwrap());
+    std::fs::write(below.path().join("file"), "given").unwrap();
     let artifacts = host.path().join("artifacts");
     std::fs::create_dir(&artifacts).unwrap();
     std::fs::write(host.path().join("file"), "given").unwrap();
-    let spec = SessionSpec { filesystem: Filesystem::Overlay, writable: vec![artifacts.clone()], ..spec(1) };
+    let spec = SessionSpec {
+        filesystem: Filesystem::Overlay,
+        writable: vec![artifacts.clone()],
+        keep: vec![below.path().to_owned()],
+        ..spec(1)
+    };
     let session = Session::new(zygote, &spec);
     let at = shown(host.path());
     assert_eq!(
@@ -155,6 +165,10 @@ fn overlay(zygote: &Zygote) {
     assert_eq!(text(&host.path().join("file")), "given");
     assert!(!host.path().join("more").exists());
     assert_eq!(text(&artifacts.join("x")), "x\n");
+    let kept = format!("cd {}; cat file; echo new > file; : > more", shown(below.path()));
+    assert_eq!(session.sh(&kept), "given");
+    assert_eq!(text(&below.path().join("file")), "given");
+    assert!(!below.path().join("more").exists());
     // The rest is as it was: programs, /proc, /sys, /dev.
     session
         .sh("test -e /usr/bin/env && test -d /proc/self && test -e /sys/class/net/lo && test -c /dev/null");

@@ -19,8 +19,10 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("freezing stops every thread and thawing undoes it", freeze),
     ("freezing catches what makes children all the time", freeze_forks),
     ("the end of the connection ends everything", end),
-    ("the death of the host process ends everything", death),
+    ("the death of the host process ends everything", death_of_host),
+    ("the death of the zygote ends everything", death_of_zygote),
     ("sessions start and end side by side", many),
+    ("a host that does not listen holds nobody up", deaf_host),
 ];
 
 /// Becomes a daemon in every way there is.
@@ -150,9 +152,24 @@ fn end(zygote: &Zygote) {
     assert_eq!(with(&mark), 0);
 }
 
-fn death(_: &Zygote) {
-    // Another host process, which says who it is and where its inits are.
-    let mark = mark(2);
+fn death_of_host(_: &Zygote) {
+    death(2, |host| host);
+}
+
+fn death_of_zygote(_: &Zygote) {
+    death(3, |host| {
+        let children = std::fs::read_to_string(format!("/proc/{host}/task/{host}/children")).unwrap();
+        let mut children = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        let is_zygote = |pid: &i32| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim() == "belljar-zygote"
+        };
+        children.find(is_zygote).unwrap()
+    });
+}
+
+/// Starts another host process, kills one of its processes, and sees what is left.
+fn death(number: u32, victim: impl Fn(i32) -> i32) {
+    let mark = mark(number);
     let mut host = Command::new(this())
         .args(["host", &mark])
         .stdin(Stdio::piped())
@@ -161,12 +178,21 @@ fn death(_: &Zygote) {
         .unwrap();
     let mut lines = BufReader::new(host.stdout.take().unwrap()).lines();
     assert_eq!(lines.next().unwrap().unwrap(), "up");
-    eventually("the sleepers run", || with(&format!("sleep\0{mark}")) == 4);
+    let sleepers = format!("sleep\0{mark}");
+    eventually("the sleepers run", || with(&sleepers) == 4);
+    let victim = victim(i32::try_from(host.id()).unwrap());
     let died = Instant::now();
-    host.kill().unwrap();
-    host.wait().unwrap();
-    eventually("the sleepers are gone", || with(&mark) == 0);
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(victim).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    eventually("the sleepers are gone", || with(&sleepers) == 0);
     assert!(died.elapsed() < Duration::from_secs(1), "{:?}", died.elapsed());
+    // The other host process ends when its input does, if it has not been killed.
+    drop(host.stdin.take());
+    host.wait().unwrap();
+    eventually("nothing is left", || with(&mark) == 0);
     // Nobody else has its output open.
     assert!(lines.next().is_none());
 }
@@ -186,6 +212,16 @@ fn many(zygote: &Zygote) {
             });
         }
     });
+}
+
+fn deaf_host(zygote: &Zygote) {
+    let session = Session::new(zygote, &spec(0));
+    let sleeper = session.spawn(shell(Place::Session, "exec sleep 1000")).unwrap();
+    let asked: Vec<u64> = (0..3000).map(|_| session.send(Ask::Processes, &[])).collect();
+    session.send(Ask::Signal { target: Target::Unit(sleeper.unit), signal: libc::SIGKILL }, &[]);
+    for id in asked {
+        assert!(matches!(session.answer(id), Ok((Answer::Processes(_), _))));
+    }
 }
 
 /// The other host process of the case about its death.
