@@ -129,16 +129,6 @@ impl Store {
         remove::tree(&owned.dir().volumes()).map(drop).map_err(clean::as_store_error)
     }
 
-    /// Removes every trace of a session that has ended, its row first: what cannot be removed of its directory
-    /// is found by `clean`.
-    pub fn forget(&self, owned: OwnedSession) -> Result<(), StoreError> {
-        self.registry.write(|transaction| {
-            rows::Table::Sessions.delete(transaction, owned.id().as_str())?;
-            Ok(())
-        })?;
-        remove::tree(owned.dir().root()).map(drop).map_err(clean::as_store_error)
-    }
-
     /// Removes what is over and due, and nothing that is alive or younger than a minute.
     pub fn clean(&self, options: &CleanOptions) -> Result<Cleaned, StoreError> {
         clean::clean(self, options)

@@ -103,8 +103,8 @@ pub(crate) async fn launch(app: &App, zygote: &Arc<Zygote>, launch: Launch) -> R
         }
         Err(error) => {
             // What went wrong is more important than what goes wrong in tidying up after it.
-            let _ = store.end_session(&id, app.now_ms(), false);
             let _ = runtime.remove_session(&id);
+            let _ = store.discard_session(owned);
             Err(error)
         }
     }
@@ -180,7 +180,7 @@ impl Hosted {
         if keep {
             store.drop_volumes(&owned)?;
         } else {
-            store.forget(owned)?;
+            store.discard_session(owned)?;
         }
         Ok(())
     }
