@@ -162,10 +162,18 @@ pub struct ExecRequest {
     pub argv: Vec<String>,
     /// On top of the environment of the session (of the replica, where one is named).
     pub env: BTreeMap<String, String>,
+    /// Empty: the replica's own, or the stack's directory.
     pub cwd: String,
+    /// Whether the session is busy while it runs, for `drain` and `wait --for idle`.
+    #[serde(default = "yes")]
+    pub busy: bool,
     /// A terminal of this size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<TerminalSize>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -370,7 +370,14 @@ impl Place<'_> {
 
     /// A command in the session's own place, started in the stack's directory.
     fn spec(&self, argv: Vec<String>, env: BTreeMap<String, String>) -> CommandSpec {
-        CommandSpec { replica: None, argv, env, cwd: self.config.stack.dir().to_owned(), terminal: false }
+        CommandSpec {
+            replica: None,
+            argv,
+            env,
+            cwd: self.config.stack.dir().to_owned(),
+            busy: false,
+            terminal: false,
+        }
     }
 
     fn environment(&self, suite: &SuitePlan, seed: u64) -> BTreeMap<String, String> {

@@ -7,7 +7,7 @@ use belljar_client::Client;
 use belljar_model::{ErrorCode, Selector};
 use belljar_session::{User, WallClock};
 use belljar_stack::{RecipeBook, SourceFile, Stack, locate};
-use belljar_store::{SessionRecord, Store};
+use belljar_store::{Liveness, SessionRecord, Store};
 
 use crate::env_vars::{self, Environment};
 use crate::error::{CliError, Result, internal};
@@ -98,9 +98,18 @@ impl App {
         Ok(Stack::parse(&SourceFile { path: file.to_owned(), text }, &recipes)?)
     }
 
-    /// The session that a command is about: `-s`, else the one we are in, else the only live one of this
-    /// directory.
+    /// The session that a command is about, alive.
     pub(crate) fn find(&self) -> Result<Found> {
+        let found = self.find_even_over()?;
+        if let Some(record) = &found.record {
+            alive(record)?;
+        }
+        Ok(found)
+    }
+
+    /// The session that a command is about, whatever became of it: `-s`, else the one we are in, else the only
+    /// live one of this directory.
+    pub(crate) fn find_even_over(&self) -> Result<Found> {
         let inside = self.env.get(env_vars::SESSION);
         let control = self.env.get(env_vars::CONTROL);
         let selector = match (&self.session, inside) {
@@ -160,4 +169,15 @@ impl App {
     pub(crate) fn program() -> Result<PathBuf> {
         std::env::current_exe().map_err(internal)
     }
+}
+
+/// An error where the session has ended or is dead.
+pub(crate) fn alive(record: &SessionRecord) -> Result<()> {
+    let (code, what) = match record.liveness()? {
+        Liveness::Live(_) => return Ok(()),
+        Liveness::Ended => (ErrorCode::SessionEnded, "has ended"),
+        Liveness::Dead => (ErrorCode::SessionDead, "is dead: its host process was killed"),
+    };
+    let message = format!("session {} ({}) {what}", record.name, record.id);
+    Err(CliError::new(code, message).hint("`belljar clean` removes what is left of it on disk"))
 }

@@ -184,10 +184,7 @@ impl From<LaunchError> for CliError {
 impl From<NotReady> for CliError {
     fn from(error: NotReady) -> Self {
         let name = &error.view.name;
-        let mut failure = Self::new(
-            ErrorCode::SessionNotReady,
-            format!("session {name} did not become ready: {}", error.why),
-        );
+        let mut failure = Self::new(ErrorCode::SessionNotReady, format!("session {name}: {}", error.why));
         if let Some((from, lines)) = &error.culprit {
             if lines.is_empty() {
                 failure = failure.hint(format!("{from} said nothing"));

@@ -144,7 +144,7 @@ fn names_resolve_over_dns_and_the_hosts_resolver_is_never_asked() {
     // A query by hand: id 7, one question, `web-2`, A, IN. The answer ends with the address.
     let query = r"\000\007\001\000\000\001\000\000\000\000\000\000\005web-2\000\000\001\000\001";
     let script = format!(
-        "exec 3<>/dev/udp/{server}/53; printf '{query}' >&3; head -c 39 <&3 | tail -c 4 | od -An -tu1"
+        "exec 3<>/dev/udp/{server}/53; printf '{query}' >&3; dd bs=512 count=1 status=none <&3 | tail -c 4 | od -An -tu1"
     );
     let output = env.belljar(["exec", "web-1", "--", "timeout", "5", "bash", "-c", &script]).run().ok();
     let answer = output.stdout.split_whitespace().collect::<Vec<_>>().join(".");

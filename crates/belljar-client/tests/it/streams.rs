@@ -138,6 +138,7 @@ fn exec_request() -> ExecRequest {
         argv: vec!["cat".into()],
         env: [].into(),
         cwd: "/".into(),
+        busy: true,
         terminal: Some(TerminalSize { rows: 24, columns: 80 }),
     }
 }

@@ -71,11 +71,17 @@ async fn spawn(control: &Control, asked: ExecRequest) -> Result<(Command, Stream
         Some(size) => open_terminal(size).map_err(failed)?,
         None => open_pipes().map_err(failed)?,
     };
+    let cwd = match replica {
+        Some(replica) if asked.cwd.is_empty() => control.shared.replica_plan(replica).cwd.clone(),
+        None if asked.cwd.is_empty() => control.shared.plan.dir.clone(),
+        _ => PathBuf::from(asked.cwd),
+    };
     let spec = CommandSpec {
         replica,
         argv: asked.argv,
         env: asked.env,
-        cwd: PathBuf::from(asked.cwd),
+        cwd,
+        busy: asked.busy,
         terminal: matches!(streams, Streams::Terminal(_)),
     };
     match Command::start(&control.shared, &control.handle, &control.env, spec, stdio).await {

@@ -25,6 +25,9 @@ pub struct CommandSpec {
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub cwd: PathBuf,
+    /// Whether the session is busy while it runs. A scenario is what a session is there for, not something that
+    /// has to end before it is idle.
+    pub busy: bool,
     /// Its standard input is a terminal that becomes its own.
     pub terminal: bool,
 }
@@ -46,11 +49,18 @@ pub struct Command {
     process: connection::Process,
     connection: Arc<connection::Connection>,
     /// Tells the supervisor that it has ended, also when whoever started it goes away.
-    _counted: Counted,
+    _counted: Option<Counted>,
 }
 
 #[derive(Debug)]
 struct Counted(Handle);
+
+impl Counted {
+    fn new(handle: &Handle) -> Self {
+        handle.tell(Input::CommandStarted);
+        Self(handle.clone())
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -96,8 +106,7 @@ impl Command {
         process.terminal = spec.terminal;
         process.cwd = spec.cwd;
         let process = shared.connection.spawn(process, stdio).await?;
-        handle.tell(Input::CommandStarted);
-        let counted = Counted(handle.clone());
+        let counted = spec.busy.then(|| Counted::new(handle));
         Ok(Self { process, connection: Arc::clone(&shared.connection), _counted: counted })
     }
 

@@ -1,11 +1,11 @@
 //! `down`: ends sessions, and returns when nothing of them is left.
 
 use belljar_client::{Client, ClientError};
-use belljar_model::{ErrorCode, ExitCode, Selector};
-use belljar_store::{Liveness, SessionRecord};
+use belljar_model::{ExitCode, Selector};
+use belljar_store::SessionRecord;
 
-use crate::app::App;
-use crate::error::{CliError, Result};
+use crate::app::{App, alive};
+use crate::error::Result;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  belljar down pods")]
@@ -54,15 +54,7 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
 }
 
 async fn end(record: &SessionRecord) -> Result<()> {
-    let over = |what: &str| {
-        let message = format!("session {} is {what}", record.name);
-        CliError::new(ErrorCode::SessionEnded, message).hint("`belljar clean` removes what is left on disk")
-    };
-    match record.liveness()? {
-        Liveness::Ended => return Err(over("ended already")),
-        Liveness::Dead => return Err(over("dead: its host process was killed")),
-        Liveness::Live(_) => {}
-    }
+    alive(record)?;
     let client = Client::new(record.control_socket.clone().unwrap_or_default());
     match client.down("belljar down").await {
         // Not there: it ended by itself in this moment.

@@ -18,7 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
-    let found = app.find()?;
+    let found = app.find_even_over()?;
     match (found.client.events(0, args.follow).await, &found.record) {
         (Ok(mut events), _) => {
             while let Some(event) = events.next().await? {

@@ -47,6 +47,7 @@ pub(crate) fn request(app: &App, found: &Found, argv: Vec<String>) -> ExecReques
         argv,
         env: app.env.all().clone(),
         cwd: cwd.display().to_string(),
+        busy: true,
         terminal: None,
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
-    let found = app.find()?;
+    let found = app.find_even_over()?;
     check_names(app, args).await?;
     let mut query =
         LogsQuery { from: args.from.clone(), follow: args.follow, tail: args.tail, since_ms: None };

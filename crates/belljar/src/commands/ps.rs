@@ -28,7 +28,7 @@ pub(crate) async fn run(app: &App, _: &Args) -> Result<ExitCode> {
 
 /// The session as its supervisor tells it; of one that is over, what its events add up to.
 pub(crate) async fn view_of(app: &App) -> Result<SessionView> {
-    let found = app.find()?;
+    let found = app.find_even_over()?;
     match (found.client.session().await, &found.record) {
         (Ok(view), _) => Ok(view),
         (Err(ClientError::NotThere { .. }), Some(record)) => view_of_record(record),

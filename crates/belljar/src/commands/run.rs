@@ -78,6 +78,7 @@ async fn in_terminal(app: &App, hosted: &Hosted, args: &Args, signals: &mut Sign
         argv: args.command.clone(),
         env: app.env.all().clone(),
         cwd: app.cwd.display().to_string(),
+        busy: false,
         terminal: relay::terminal_size(),
     };
     relay::run(&client, &request, signals).await
@@ -96,6 +97,7 @@ async fn directly(app: &App, hosted: &Hosted, args: &Args, signals: &mut Signals
         argv: args.command.clone(),
         env: app.env.all().clone(),
         cwd: app.cwd.clone(),
+        busy: false,
         terminal: false,
     };
     let mut command = hosted.session.command(spec, stdio).await?;
