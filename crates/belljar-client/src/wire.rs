@@ -54,6 +54,9 @@ pub struct ReplicaView {
     pub ready_ms: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// Its restart policy starts it again so many milliseconds after its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cool_down_ms: Option<u64>,
     /// The last lines of its log, where it ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,

@@ -71,6 +71,7 @@ mod tests {
             pid: Some(7),
             ready_ms: Some(1.5),
             exit: None,
+            cool_down_ms: None,
             last_lines: Vec::new(),
         };
         let service = ServiceView { replicas: vec![replica], url: None };

@@ -13,7 +13,7 @@ fn a_server_that_dies_at_its_start() {
     --- stderr
     session project of stack project
       api-1 ended: exit code 4
-    error: session project did not become ready: api-1 did not become ready: it ended with exit code 4
+    error: session project: api-1 did not become ready: it ended with exit code 4
     hint: the last lines of api-1:
         no-config-found
     hint: `belljar logs -s ID` shows all that was said

@@ -110,7 +110,7 @@ impl Machine {
         one.state = ReplicaState::Starting;
         one.wanted = true;
         one.end_expected = false;
-        one.restart_due = false;
+        one.cool_down = None;
         one.pid = None;
         one.exit = None;
         one.ready_ms = None;
@@ -226,9 +226,11 @@ impl Machine {
             self.set_back_off(replica);
             return;
         }
-        if self.state == SessionState::Starting && !self.replicas[replica].booted {
+        if self.state == SessionState::Starting && !expected {
             let why = why.unwrap_or_else(|| format!("it ended with {exit}"));
-            self.end(format!("{name} did not become ready: {why}"));
+            let booted = self.replicas[replica].booted;
+            let lost = if booted { "did not stay ready" } else { "did not become ready" };
+            self.end(format!("{name} {lost}: {why}"));
         }
     }
 
@@ -245,9 +247,9 @@ impl Machine {
         let one = &mut self.replicas[replica];
         // Having been ready once more is what a good life is; then the next death starts from the beginning.
         one.policy_restarts = if one.ready_ms.is_some() { 1 } else { one.policy_restarts + 1 };
-        one.restart_due = true;
         let doublings = one.policy_restarts.saturating_sub(1).min(16);
         let after = BACK_OFF_FIRST.saturating_mul(1 << doublings).min(BACK_OFF_MOST);
+        one.cool_down = Some(after);
         let timer = Timer::RestartDue { replica, generation: one.generation };
         self.effects.push(Effect::SetTimer { timer, after });
     }

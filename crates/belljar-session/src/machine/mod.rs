@@ -251,8 +251,8 @@ struct Replica {
     restart: verbs::RestartCycle,
     /// Restarts by policy in a row, for the back-off.
     policy_restarts: u32,
-    /// A restart by policy waits for its back-off.
-    restart_due: bool,
+    /// A restart by policy waits for this long, counted from the end that caused it.
+    cool_down: Option<Duration>,
     /// Faults on it that have not been healed: their numbers.
     faults: Vec<u64>,
 }
@@ -369,10 +369,7 @@ impl Machine {
             }
             Timer::RestartDue { replica, generation } => {
                 let one = &mut self.replicas[replica];
-                if one.generation == generation
-                    && std::mem::take(&mut one.restart_due)
-                    && !one.state.is_alive()
-                {
+                if one.generation == generation && one.cool_down.take().is_some() && !one.state.is_alive() {
                     self.start_replica(replica, Cause::RestartPolicy);
                 }
             }
@@ -422,7 +419,7 @@ impl Replica {
             freezing: false,
             restart: verbs::RestartCycle::default(),
             policy_restarts: 0,
-            restart_due: false,
+            cool_down: None,
             faults: Vec::new(),
         }
     }

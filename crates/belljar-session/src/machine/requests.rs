@@ -265,7 +265,7 @@ impl Machine {
         match one.state {
             ReplicaState::Ready | ReplicaState::Paused => Some(Ok(())),
             ReplicaState::Exited | ReplicaState::Failed
-                if one.generation >= generation && !one.restart_due =>
+                if one.generation >= generation && one.cool_down.is_none() =>
             {
                 let exit = one.exit.clone().unwrap_or_default();
                 Some(Err(format!("it ended with {exit}")))
@@ -295,7 +295,7 @@ impl Machine {
             WaitFor::Idle => chosen.all(|one| {
                 !matches!(one.state, ReplicaState::Starting | ReplicaState::Running | ReplicaState::Stopping)
                     && !one.restart.is_under_way()
-                    && !one.restart_due
+                    && one.cool_down.is_none()
             }),
         };
         match holds {
@@ -318,7 +318,7 @@ impl Machine {
                 ReplicaState::Pending => "has not started",
                 ReplicaState::Starting | ReplicaState::Running => "is starting",
                 ReplicaState::Stopping => "is stopping",
-                _ if one.restart.is_under_way() || one.restart_due => "is restarting",
+                _ if one.restart.is_under_way() || one.cool_down.is_some() => "is restarting",
                 _ => continue,
             };
             list.push(format!("{} {what}", one.plan.name));

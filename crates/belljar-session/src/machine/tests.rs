@@ -378,6 +378,25 @@ fn a_policy_restarts_with_back_off_and_stays_out_of_what_people_do() {
 }
 
 #[test]
+fn however_many_start_a_crashed_replica_one_wins() {
+    let mut api = service("api", 1);
+    api.restart = RestartPolicy::OnFailure;
+    let mut world = World::new(vec![api], vec![]);
+    world.comes_up(0);
+    world.exits(0, code(1));
+    assert_eq!(world.machine.view(0).services.values().next().unwrap().replicas[0].cool_down_ms, Some(100));
+    world.take_orders();
+    let starts: Vec<u64> = (0..5).map(|_| world.act(Verb::Start, "api-1")).collect();
+    let (timer, _) = world.timers.pop().unwrap();
+    world.give(Input::Timer(timer));
+    assert_eq!(world.take_orders(), [start(0, 2)]);
+    world.comes_up(0);
+    let changed: Vec<bool> = starts.iter().map(|&id| world.done(id).replicas[0].changed).collect();
+    assert_eq!(changed, [true, false, false, false, false]);
+    world.check_fold();
+}
+
+#[test]
 fn an_exit_with_zero_is_no_failure_but_always_means_always() {
     for (policy, restarts) in [(RestartPolicy::OnFailure, false), (RestartPolicy::Always, true)] {
         let mut api = service("api", 1);

@@ -294,7 +294,7 @@ impl Machine {
 
     /// Somebody took the replica into their own hands: the restart policy stays out of it.
     fn give_up_policy_restart(&mut self, replica: ReplicaIndex) {
-        self.replicas[replica].restart_due = false;
+        self.replicas[replica].cool_down = None;
         self.replicas[replica].policy_restarts = 0;
     }
 

@@ -48,6 +48,7 @@ impl Replica {
             pid: self.pid,
             ready_ms: self.ready_ms,
             exit: self.exit.clone(),
+            cool_down_ms: self.cool_down.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             last_lines: self.last_lines.clone(),
         }
     }

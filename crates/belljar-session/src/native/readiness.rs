@@ -27,6 +27,9 @@ const FIRST_STEP: Duration = Duration::from_micros(500);
 const LONGEST_STEP: Duration = Duration::from_millis(4);
 /// One probe that takes longer than this counts as failed and is made again.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A service that is ready when it has been started must live on for this long: one that fails at once was
+/// never ready. Its end is reported by itself and ends the watch.
+const LIVES_ON: Duration = Duration::from_millis(10);
 /// How often a check that held is looked at again while it must be `stable`.
 const STABLE_STEP: Duration = Duration::from_millis(20);
 
@@ -47,11 +50,12 @@ pub(crate) type ExecFuture = std::pin::Pin<Box<dyn Future<Output = Result<(), St
 /// Waits until the check holds (and stays so for `stable`). The error is why it did not hold in its time.
 pub(crate) async fn watch(subject: &Subject, plan: &ReadyPlan) -> Result<(), String> {
     let why = Mutex::new(String::from("the check has not been made yet"));
+    let stable = if plan.check == Check::Started { plan.stable.max(LIVES_ON) } else { plan.stable };
     let result = timeout(plan.within, async {
         let mut probe = Probe::new(subject, &plan.check).await?;
         loop {
             probe.until_it_holds(&why).await?;
-            if probe.stays(plan.stable, &why).await? {
+            if probe.stays(stable, &why).await? {
                 return Ok(());
             }
         }

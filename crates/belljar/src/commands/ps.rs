@@ -59,6 +59,7 @@ pub(crate) fn view_of_record(record: &SessionRecord) -> Result<SessionView> {
             pid: replica.pid,
             ready_ms: replica.ready_ms,
             exit: replica.exit,
+            cool_down_ms: None,
             last_lines: replica.last_lines,
         });
     }
