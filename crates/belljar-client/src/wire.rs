@@ -163,7 +163,8 @@ pub struct ExecRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replica: Option<ReplicaName>,
     pub argv: Vec<String>,
-    /// On top of the environment of the session (of the replica, where one is named).
+    /// The caller's environment, which the session's variables go on top of; where a replica is named, what goes
+    /// on top of the replica's.
     pub env: BTreeMap<String, String>,
     /// Empty: the replica's own, or the stack's directory.
     pub cwd: String,

@@ -144,7 +144,7 @@ const NOT_CARRIED_OUT: &[NotCarriedOut] = &[
     key(Level::Top, "experiment", "one stack is tried in one way at a time"),
     key(Level::Top, "branch", "data lives as long as its session"),
     key(Level::Top, "limits", NO_LIMITS),
-    key(Level::Top, "hunt", "`belljar test --until-fail` repeats a scenario as it is"),
+    key(Level::Top, "hunt", "`belljar test --count N` repeats scenarios as they are"),
     key(Level::Top, "recipe", "write the recipe into `recipes/NAME.toml` beside the stack file"),
     key(Level::Service, "image", NO_IMAGES),
     key(Level::Service, "user", ONE_USER),
@@ -179,7 +179,11 @@ const NOT_CARRIED_OUT: &[NotCarriedOut] = &[
     value(Level::Suite, "session", "suite", "every scenario gets a session of its own"),
     key(Level::Suite, "stack", "every suite of a file runs on the file's own stack"),
     key(Level::Suite, "secrets", NO_SECRETS),
-    key(Level::Suite, "leaks", "a scenario that leaves something behind is always red"),
+    key(
+        Level::Suite,
+        "leaks",
+        "what a scenario leaves behind ends with its session and is not looked for yet",
+    ),
 ];
 
 #[cfg(test)]

@@ -72,11 +72,12 @@ pub struct Program {
     pub(crate) only: Option<Template>,
 }
 
-impl Program {
-    /// Whether this machine has it, where nothing is said about where it lies.
-    pub fn is_on(&self, programs: &dyn crate::Programs) -> bool {
-        let dirs: Vec<String> = self.dirs.iter().filter_map(Template::literal).collect();
-        programs.find(&self.name, &dirs).is_some()
+impl Recipe {
+    /// Whether this machine has one of the recipe's programs, where no parameter is given.
+    pub fn finds(&self, program: &Program, programs: &dyn crate::Programs) -> bool {
+        let default = |name: &str| self.parameters.iter().find(|one| one.name == name)?.default.clone();
+        let dirs: Vec<String> = program.dirs.iter().filter_map(|dir| dir.filled(default)).collect();
+        programs.find(&program.name, &dirs).is_some()
     }
 }
 

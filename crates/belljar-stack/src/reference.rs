@@ -68,12 +68,13 @@ pub(crate) enum Author {
 pub(crate) const SUBJECTS: &[&str] = &["self", "session", "seed", "env", "with", "program"];
 
 impl Template {
-    /// The text, where it holds no reference.
-    pub(crate) fn literal(&self) -> Option<String> {
+    /// The text, where it refers to nothing but parameters of a recipe that have a value.
+    pub(crate) fn filled(&self, parameter: impl Fn(&str) -> Option<String>) -> Option<String> {
         self.parts
             .iter()
             .map(|part| match part {
-                Part::Literal(text) => Some(text.as_str()),
+                Part::Literal(text) => Some(text.clone()),
+                Part::Reference(Reference { subject: Subject::Parameter(name), .. }) => parameter(name),
                 Part::Reference(_) => None,
             })
             .collect()

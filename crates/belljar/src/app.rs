@@ -84,7 +84,7 @@ impl App {
                 let shown = self.cwd.display();
                 let message = format!("there is no belljar.toml in {shown} or a directory above");
                 CliError::new(ErrorCode::StackNotFound, message)
-                    .hint("`-f FILE` names one; docs/guide/getting-started.md shows how to write one")
+                    .hint("`-f FILE` names one elsewhere; `name = \"…\"` and a `[service.NAME]` with `run = \"…\"` make one")
             }),
         }
     }

@@ -17,7 +17,7 @@ pub(crate) enum CliError {
     /// Something to say.
     Failure(Failure),
     /// The faults of a stack file, each at its place.
-    Faults(Box<Faults>),
+    Faults(Box<Faults>, ExitCode),
     /// Nothing to say: the command said it all, or nobody reads any more.
     Silent(ExitCode),
 }
@@ -60,9 +60,9 @@ impl CliError {
     }
 
     /// `run` and `exec` end with codes of their own, so that they can't be taken for the command's.
-    pub(crate) fn in_run(mut self) -> Self {
-        match &mut self {
-            Self::Failure(failure) => {
+    pub(crate) fn in_run(self) -> Self {
+        match self {
+            Self::Failure(mut failure) => {
                 let own = match failure.code {
                     ErrorCode::CommandNotFound | ErrorCode::CommandNotExecutable | ErrorCode::Interrupted => {
                         None
@@ -70,28 +70,17 @@ impl CliError {
                     _ => Some(ExitCode::RUN_FAILED),
                 };
                 failure.exit = failure.exit.or(own);
-                self
-            }
-            Self::Faults(faults) => {
-                let mut failure = Failure {
-                    code: ErrorCode::StackInvalid,
-                    message: faults.to_string(),
-                    sources: Vec::new(),
-                    hints: Vec::new(),
-                    exit: Some(ExitCode::RUN_FAILED),
-                };
-                failure.message = failure.message.trim_end().to_owned();
                 Self::Failure(failure)
             }
-            Self::Silent(_) => self,
+            Self::Faults(faults, _) => Self::Faults(faults, ExitCode::RUN_FAILED),
+            silent @ Self::Silent(_) => silent,
         }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Failure(failure) => failure.exit.unwrap_or_else(|| failure.code.exit_code()),
-            Self::Faults(_) => ExitCode::INVALID,
-            Self::Silent(code) => *code,
+            Self::Faults(_, code) | Self::Silent(code) => *code,
         }
     }
 
@@ -107,7 +96,7 @@ impl CliError {
                     .join(": "),
                 hints: failure.hints.clone(),
             },
-            Self::Faults(faults) => ErrorView {
+            Self::Faults(faults, _) => ErrorView {
                 code: ErrorCode::StackInvalid,
                 message: faults.to_string().trim_end().to_owned(),
                 hints: faults.iter().filter_map(|fault| fault.help().map(str::to_owned)).collect(),
@@ -150,7 +139,7 @@ impl From<StoreError> for CliError {
 
 impl From<Faults> for CliError {
     fn from(faults: Faults) -> Self {
-        Self::Faults(Box::new(faults))
+        Self::Faults(Box::new(faults), ExitCode::INVALID)
     }
 }
 

@@ -85,8 +85,8 @@ impl Printer {
             let _ = writeln!(stderr, "{text}");
             return;
         }
-        if let CliError::Faults(faults) = error {
-            let _ = write!(stderr, "{}", faults.render(self.err_color));
+        if let CliError::Faults(faults, _) = error {
+            let _ = writeln!(stderr, "{}", faults.render(self.err_color).trim_end());
             return;
         }
         let CliError::Failure(failure) = error else { return };

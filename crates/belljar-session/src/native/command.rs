@@ -17,6 +17,9 @@ use crate::machine::{Input, ReplicaIndex};
 /// Variables that would lead a command to a proxy outside, which no session can reach.
 const PROXIES: &[&str] = &["http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"];
 
+/// For a caller without a PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// One command. In the session's own place it gets the caller's environment and the session's on top; in a
 /// replica's place it gets the replica's.
 #[derive(Debug, Clone)]
@@ -146,11 +149,14 @@ fn command_environment(
     if env.contains_key("TMPDIR") {
         env.insert("TMPDIR".to_owned(), "/tmp".to_owned());
     }
+    let path = env.remove("PATH").unwrap_or_else(|| DEFAULT_PATH.to_owned());
+    env.insert("PATH".to_owned(), path);
     for (name, value) in session {
-        match (name.as_str(), env.get("PATH")) {
-            ("PATH", Some(path)) => env.insert("PATH".to_owned(), format!("{value}:{path}")),
-            _ => env.insert(name.clone(), value.clone()),
+        let first = match name.as_str() {
+            "PATH" => format!("{value}:{}", env[name]),
+            _ => value.clone(),
         };
+        env.insert(name.clone(), first);
     }
     env
 }

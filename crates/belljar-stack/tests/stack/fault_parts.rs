@@ -385,7 +385,7 @@ fn what_this_version_does_not_carry_out() {
      --> /src/pods/belljar.toml:8:1
       |
     8 | hunt = {}
-      | ^^^^ `belljar test --until-fail` repeats a scenario as it is
+      | ^^^^ `belljar test --count N` repeats scenarios as they are
 
     error: `recipe` is not carried out by this version of belljar
      --> /src/pods/belljar.toml:9:2
@@ -463,6 +463,6 @@ fn what_this_version_does_not_carry_out() {
       --> /src/pods/belljar.toml:26:1
        |
     26 | leaks = "warn"
-       | ^^^^^ a scenario that leaves something behind is always red
+       | ^^^^^ what a scenario leaves behind ends with its session and is not looked for yet
     "#);
 }

@@ -30,15 +30,21 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<ExitCode> {
         }))?;
     } else {
         app.printer.out(&format!(
-            "{}: stack {} is valid: {} services ({replicas} replicas), {} tasks, {} suites\n",
+            "{}: stack {} is valid: {} ({}), {}, {}\n",
             file.display(),
             plan.stack,
-            plan.services.len(),
-            plan.tasks.len(),
-            plan.suites.len()
+            counted(plan.services.len(), "service"),
+            counted(replicas, "replica"),
+            counted(plan.tasks.len(), "task"),
+            counted(plan.suites.len(), "suite")
         ))?;
     }
     Ok(ExitCode::OK)
+}
+
+/// `1 service`, `2 services`.
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// The plan of a session that will never be: its id and directory are words.

@@ -21,11 +21,11 @@ pub(crate) fn run(app: &App, _: &Args) -> Result<ExitCode> {
     let programs = hosting::programs(app);
     let servers: Vec<(String, String, bool, String)> = book
         .iter()
-        .flat_map(|recipe| recipe.programs.iter().map(|program| (recipe.name.clone(), program)))
+        .flat_map(|recipe| recipe.programs.iter().map(move |program| (recipe, program)))
         .map(|(recipe, program)| {
-            let found = program.is_on(&programs);
+            let found = recipe.finds(program, &programs);
             let package = program.package.clone().unwrap_or_else(|| "unknown".to_owned());
-            (recipe, program.name.clone(), found, package)
+            (recipe.name.clone(), program.name.clone(), found, package)
         })
         .collect();
     if app.printer.json {

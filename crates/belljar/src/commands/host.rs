@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use belljar_client::wire::{ErrorView, SessionView};
-use belljar_model::{ErrorCode, Event, ExitCode, SessionName};
+use belljar_model::{ErrorCode, Event, EventKind, ExitCode, SessionName};
 use belljar_sandbox::Zygote;
 use belljar_store::{NameWish, SessionKind};
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>) -> Result<ExitCode> {
         Ok(hosted) => hosted,
         Err(error) => return failed(&error),
     };
-    match until_ready(app, &hosted, &mut input).await {
+    match until_ready(&hosted, &mut input).await {
         Ok(view) => tell(&Told::Ready(Box::new(view)))?,
         Err(Some(error)) => {
             let result = failed(&error);
@@ -86,33 +86,37 @@ async fn start(app: &App, zygote: &Arc<Zygote>, asked: Asked) -> Result<Hosted> 
 
 /// The ready session; an error to tell; or nothing, where nobody listens any more.
 async fn until_ready(
-    app: &App,
     hosted: &Hosted,
     input: &mut Lines<BufReader<Stdin>>,
 ) -> std::result::Result<SessionView, Option<CliError>> {
-    let telling = tell_events(app, hosted);
-    tokio::select! {
-        ready = hosted.session.ready() => ready.map_err(|error| {
+    let ready = async {
+        // The events first: what is told of the way is told whole before the end of it.
+        tell_events(hosted).await?;
+        hosted.session.ready().await.map_err(|error| {
             let id = &hosted.session.config().id;
             Some(CliError::from(error).hint(format!("`belljar logs -s {id}` shows all that was said")))
-        }),
+        })
+    };
+    tokio::select! {
+        ready = ready => ready,
         // Nothing comes before it is ready: this is the end of `up`.
         _ = input.next_line() => Err(None),
-        () = telling => Err(None),
     }
 }
 
-/// Tells the events as they happen. Returns only when nobody listens.
-async fn tell_events(_: &App, hosted: &Hosted) {
+/// Tells the events as they happen, until the session is ready or has ended. An error: nobody listens.
+async fn tell_events(hosted: &Hosted) -> std::result::Result<(), Option<CliError>> {
     let client = belljar_client::Client::new(hosted.session.config().control_socket.clone());
-    if let Ok(mut events) = client.events(0, true).await {
-        while let Ok(Some(event)) = events.next().await {
-            if tell(&Told::Event(Box::new(event))).is_err() {
-                return;
-            }
+    // Without its events a session can be waited for all the same.
+    let Ok(mut events) = client.events(0, true).await else { return Ok(()) };
+    while let Ok(Some(event)) = events.next().await {
+        let ready = matches!(event.kind, EventKind::SessionReady {});
+        tell(&Told::Event(Box::new(event))).map_err(|_| None)?;
+        if ready {
+            return Ok(());
         }
     }
-    std::future::pending::<()>().await;
+    Ok(())
 }
 
 /// Until somebody ends it.

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use belljar_client::ClientError;
 use belljar_client::wire::{ReplicaView, SessionView};
+use belljar_model::event::Exit;
 use belljar_model::fold::Recording;
-use belljar_model::{ErrorCode, ExitCode, Folded, SessionState};
+use belljar_model::{ErrorCode, ExitCode, Folded, ReplicaState, SessionState};
 use belljar_store::{Liveness, SessionRecord};
 
 use crate::app::App;
@@ -45,7 +46,13 @@ pub(crate) fn view_of_record(record: &SessionRecord) -> Result<SessionView> {
         Liveness::Ended => SessionState::Ended,
     };
     let mut services = std::collections::BTreeMap::new();
-    for (name, replica) in folded.replicas {
+    for (name, mut replica) in folded.replicas {
+        if state == SessionState::Dead && replica.state.is_alive() {
+            // It went with its host process; nobody was left to write that down.
+            replica.state = ReplicaState::Exited;
+            replica.pid = None;
+            replica.exit = Some(Exit { code: None, signal: Some("SIGKILL".to_owned()) });
+        }
         let service: &mut belljar_client::wire::ServiceView = services
             .entry(name.service())
             .or_insert_with(|| belljar_client::wire::ServiceView { replicas: Vec::new(), url: None });
