@@ -25,6 +25,9 @@ use crate::store::Store;
 /// How long an ended session stays, where nobody says otherwise.
 pub const DEFAULT_RETENTION: Duration = Duration::from_hours(7 * 24);
 
+/// What was kept on purpose stays so many times longer, and then goes too: evidence without a limit fills disks.
+const KEPT_FACTOR: u32 = 4;
+
 /// Nothing younger is ever removed: whoever makes it may not be done yet.
 pub const GRACE: Duration = Duration::from_mins(1);
 
@@ -35,6 +38,7 @@ pub struct CleanOptions {
     pub all: bool,
     /// Now, in milliseconds since 1970.
     pub now_ms: i64,
+    /// How long an ended session stays; a kept one four times as long.
     pub retention: Duration,
 }
 
@@ -123,7 +127,8 @@ impl Cleaning<'_> {
         let Some(ended_ms) = record.ended_ms else {
             return Ok(Some(RemovedWhat::DeadSession));
         };
-        let due = self.options.all || !record.kept && self.is_older(ended_ms, self.options.retention);
+        let stays = if record.kept { self.options.retention * KEPT_FACTOR } else { self.options.retention };
+        let due = self.options.all || self.is_older(ended_ms, stays);
         Ok(due.then_some(RemovedWhat::EndedSession))
     }
 

@@ -110,7 +110,7 @@ impl Store {
         })
     }
 
-    /// Records that a session has ended in order. A kept one stays until `clean --all`. Ending it again
+    /// Records that a session has ended in order. A kept one stays four times as long as others. Ending it again
     /// changes nothing.
     pub fn end_session(&self, id: &SessionId, now_ms: i64, keep: bool) -> Result<(), StoreError> {
         self.registry.write(|transaction| {
