@@ -31,7 +31,7 @@ impl Client {
 
     /// The session as it is now.
     pub async fn session(&self) -> Result<SessionView, ClientError> {
-        self.get("/v1/session").await
+        self.soon("/v1/session").await
     }
 
     /// Does something to replicas, and answers when it is true.
@@ -62,7 +62,7 @@ impl Client {
 
     /// What commands of the session get on top of the caller's environment.
     pub async fn env(&self) -> Result<EnvView, ClientError> {
-        self.get("/v1/env").await
+        self.soon("/v1/env").await
     }
 
     /// Ends the session, and answers when everything of it has ended.
@@ -91,10 +91,21 @@ impl Client {
         connection::upgrade(&self.control_socket, "/v1/exec", request).await.map(ExecChannel::new)
     }
 
+    /// An answer that takes no time, or does not come at all: the host process may have been stopped.
+    async fn soon<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        match tokio::time::timeout(ANSWERS_WITHIN, self.get(path)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::Silent { socket: self.control_socket.clone() }),
+        }
+    }
+
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         connection::request(&self.control_socket, Method::GET, path, NO_BODY).await?.json().await
     }
 }
+
+/// How long a session may take to answer what it knows.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// A request without a body, with the type that the compiler asks for.
 const NO_BODY: Option<&()> = None;

@@ -18,6 +18,9 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// Somebody listens there and does not answer.
+    #[error("the host process behind `{}` does not answer: is it stopped?", socket.display())]
+    Silent { socket: PathBuf },
     /// The answer broke off: the session ended under the request.
     #[error("the session went away before it had answered")]
     Lost {
@@ -48,6 +51,7 @@ impl ClientError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::NotThere { .. } => ErrorCode::SessionEnded,
+            Self::Silent { .. } => ErrorCode::WaitTimedOut,
             Self::Lost { .. } => ErrorCode::SessionDead,
             Self::Refused(view) => view.code,
             Self::Protocol { .. } | Self::Frame(_) | Self::Io(_) => ErrorCode::Internal,

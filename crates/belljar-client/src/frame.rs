@@ -14,6 +14,10 @@ use crate::wire::{ErrorView, TerminalSize};
 /// The longest payload. It bounds what a peer can make the other side hold; longer output is several frames.
 pub const MAX_PAYLOAD: usize = 1 << 20;
 
+/// How many bytes of standard input may be under way. It keeps a command that does not read from blocking what is
+/// behind its input: signals, sizes, and the end of the connection.
+pub const STDIN_WINDOW: usize = 256 * 1024;
+
 /// The kind and the length.
 const HEADER: usize = 5;
 
@@ -23,7 +27,8 @@ const READ_AHEAD: usize = 16 * 1024;
 /// One message between the command and whoever runs it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Frame {
-    /// Bytes for the command's standard input (or its terminal).
+    /// Bytes for the command's standard input (or its terminal). No more than [`STDIN_WINDOW`] of them may be
+    /// under way: sent, and not told taken.
     Stdin(Vec<u8>),
     /// Bytes from its standard output, or from its terminal.
     Stdout(Vec<u8>),
@@ -38,6 +43,8 @@ pub enum Frame {
     Exit(Exit),
     /// It could not be started, or the channel is of no more use. Nothing comes after it.
     Error(ErrorView),
+    /// So many bytes of the standard input have been taken (or nobody reads them any more).
+    StdinTaken(u32),
 }
 
 /// A frame that cannot be read or written.
@@ -137,6 +144,7 @@ impl Frame {
     const SIGNAL: u8 = 5;
     const EXIT: u8 = 6;
     const ERROR: u8 = 7;
+    const STDIN_TAKEN: u8 = 8;
 
     /// The frame as it crosses the connection.
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
@@ -152,6 +160,7 @@ impl Frame {
             Self::Signal(number) => with_header(Self::SIGNAL, &number.to_be_bytes()),
             Self::Exit(exit) => with_header(Self::EXIT, &to_json(Self::EXIT, exit)?),
             Self::Error(view) => with_header(Self::ERROR, &to_json(Self::ERROR, view)?),
+            Self::StdinTaken(count) => with_header(Self::STDIN_TAKEN, &count.to_be_bytes()),
         }
     }
 
@@ -176,6 +185,10 @@ impl Frame {
             },
             Self::EXIT => from_json(kind, &payload).map(Self::Exit),
             Self::ERROR => from_json(kind, &payload).map(Self::Error),
+            Self::STDIN_TAKEN => match <[u8; 4]>::try_from(&payload[..]) {
+                Ok(bytes) => Ok(Self::StdinTaken(u32::from_be_bytes(bytes))),
+                Err(_) => Err(bad_length(payload.len())),
+            },
             _ => Err(FrameError::UnknownKind { kind }),
         }
     }
@@ -196,7 +209,7 @@ fn with_header(kind: u8, payload: &[u8]) -> Result<Vec<u8>, FrameError> {
 
 /// The kind and the length, both checked before anything is allocated for them.
 fn parse_header([kind, length @ ..]: [u8; HEADER]) -> Result<(u8, usize), FrameError> {
-    if kind > Frame::ERROR {
+    if kind > Frame::STDIN_TAKEN {
         return Err(FrameError::UnknownKind { kind });
     }
     let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
@@ -236,6 +249,7 @@ mod tests {
             bytes().prop_map(Frame::Stdout),
             bytes().prop_map(Frame::Stderr),
             Just(Frame::StdinEnd),
+            any::<u32>().prop_map(Frame::StdinTaken),
             any::<(u16, u16)>().prop_map(|(rows, columns)| Frame::Resize(TerminalSize { rows, columns })),
             any::<i32>().prop_map(Frame::Signal),
             any::<Option<i32>>().prop_map(|code| Frame::Exit(Exit { code, signal: None })),
@@ -353,7 +367,7 @@ mod tests {
         Frame::Stdin(vec![0; MAX_PAYLOAD]).encode().unwrap();
         let read = |bytes: &'static [u8]| run(async { FrameReader::new(bytes).next().await });
         assert!(matches!(read(&[1, 255, 255, 255, 255]), Err(FrameError::TooLong { .. })));
-        assert!(matches!(read(&[8, 0, 0, 0, 0]), Err(FrameError::UnknownKind { kind: 8 })));
+        assert!(matches!(read(&[9, 0, 0, 0, 0]), Err(FrameError::UnknownKind { kind: 9 })));
         assert!(matches!(read(&[4, 0, 0, 0, 1, 0]), Err(FrameError::BadLength { kind: 4, length: 1 })));
         assert!(matches!(read(&[6, 0, 0, 0, 1, b'x']), Err(FrameError::BadJson { kind: 6, .. })));
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::connection::Answer;
 use crate::error::ClientError;
-use crate::wire::LogLine;
+use crate::wire::{ErrorBody, LogLine};
 
 /// The longest line that is read. A peer that never ends its line is not of this protocol.
 const MAX_LINE: usize = 16 << 20;
@@ -17,12 +17,14 @@ pub struct EventStream {
     lines: Lines,
     /// The `data` of the message that is being read; several lines of it are joined by line ends.
     data: Option<String>,
+    /// The message tells an error, not an event.
+    is_error: bool,
     skipped: u64,
 }
 
 impl EventStream {
     pub(crate) fn new(answer: Answer) -> Self {
-        Self { lines: Lines::new(answer), data: None, skipped: 0 }
+        Self { lines: Lines::new(answer), data: None, is_error: false, skipped: 0 }
     }
 
     /// The next event; `None` once the session has ended, or told all it has. A call that is dropped loses
@@ -31,6 +33,9 @@ impl EventStream {
         while let Some(line) = self.lines.next().await? {
             if line.is_empty() {
                 let Some(data) = self.data.take() else { continue };
+                if self.is_error {
+                    return Err(told_error(&data));
+                }
                 match read_event(&data)? {
                     Some(event) => return Ok(Some(event)),
                     None => self.skipped += 1,
@@ -45,6 +50,9 @@ impl EventStream {
                     }
                 }
             }
+            if line == "event: error" {
+                self.is_error = true;
+            }
             // Other fields and comments (`id:`, `retry:`, `: still here`) say nothing that the event does not.
         }
         Ok(None)
@@ -53,6 +61,14 @@ impl EventStream {
     /// How many events were of a kind that this program does not know.
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+}
+
+/// What the server says in the place of the rest of a stream.
+fn told_error(text: &str) -> ClientError {
+    match serde_json::from_str::<ErrorBody>(text) {
+        Ok(body) => ClientError::Refused(body.error),
+        Err(source) => ClientError::unreadable("its error is none", source),
     }
 }
 
@@ -71,8 +87,15 @@ impl LogStream {
     pub async fn next(&mut self) -> Result<Option<LogLine>, ClientError> {
         while let Some(line) = self.lines.next().await? {
             if !line.is_empty() {
-                let line = serde_json::from_str(&line)
-                    .map_err(|source| ClientError::unreadable("a line of the logs is not one", source))?;
+                let line = match serde_json::from_str(&line) {
+                    Ok(line) => line,
+                    Err(_) if serde_json::from_str::<ErrorBody>(&line).is_ok() => {
+                        return Err(told_error(&line));
+                    }
+                    Err(source) => {
+                        return Err(ClientError::unreadable("a line of the logs is not one", source));
+                    }
+                };
                 return Ok(Some(line));
             }
         }

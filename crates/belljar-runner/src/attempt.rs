@@ -11,7 +11,7 @@ use std::time::Duration;
 use belljar_model::event::{Culprit, Exit};
 use belljar_model::{AttemptOutcome, ReplicaState, SessionId, SessionState};
 use belljar_sandbox::Zygote;
-use belljar_session::logs::LogReader;
+use belljar_session::logs::{LAST_LINES, LogReader};
 use belljar_session::{CommandError, CommandSpec, Config, NotReady, Session};
 use belljar_stack::Context;
 use belljar_stack::plan::{Plan, SuitePlan};
@@ -227,6 +227,11 @@ impl Place<'_> {
             program: host.program.clone(),
             user: host.user.clone(),
             visible: host.visible.clone(),
+            concealed: vec![
+                self.config.store.state_dir().to_owned(),
+                self.config.runtime_dir.path().to_owned(),
+            ],
+            groups_file: self.owned.dir().control_groups(),
             clock: host.clock.clone(),
         }
     }
@@ -346,7 +351,15 @@ impl Place<'_> {
         let artifacts_dir = self.owned.dir().artifacts();
         let why = why.to_owned();
         let written = move |_: &RunConfig| -> Result<(), Box<dyn Error + Send + Sync>> {
-            let lines = LogReader::new(logs, Vec::new()).read_new()?;
+            let replicas =
+                view.services.values().flat_map(|one| &one.replicas).map(|one| one.name.to_string());
+            let tasks = view.tasks.keys().map(ToString::to_string);
+            let mut lines = Vec::new();
+            for name in replicas.chain(tasks) {
+                let mut reader = LogReader::new(logs.clone(), vec![name]);
+                reader.go_to_last(LAST_LINES)?;
+                lines.extend(reader.read_new()?);
+            }
             let mut file = artifacts::create(&artifacts_dir, Path::new("dump.txt"))?;
             file.write_all(dump::text(&why, &view, &lines).as_bytes())?;
             Ok(())

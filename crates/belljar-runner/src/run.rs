@@ -43,6 +43,12 @@ pub async fn run(
     config: RunConfig,
     reporter: impl FnMut(&RunEvent),
 ) -> Result<Summary, RunError> {
+    // The networks of the attempts to come are made while the run is still being set up. A stack without
+    // replicas has none that would be worth keeping; where this fails, so will the first attempt, and tell why.
+    let network = belljar_session::network(&plan(&config)?);
+    if !network.replicas.is_empty() {
+        let _ = zygote.prepare(&network, config.options.jobs);
+    }
     let execute: Execute = Box::new(move |config, attempt, end, began| {
         Box::pin(attempt::execute(Arc::clone(&zygote), config, attempt, end, began))
     });

@@ -11,6 +11,7 @@ pub(crate) fn plan(dir: &Path, suites: Vec<SuitePlan>) -> Plan {
         dir: dir.to_owned(),
         filesystem: Filesystem::Host,
         home: Home::Host,
+        limits: belljar_stack::plan::Limits::default(),
         services: Vec::new(),
         tasks: Vec::new(),
         suites,

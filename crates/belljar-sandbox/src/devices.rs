@@ -1,10 +1,12 @@
 //! A small private /dev: the few devices that programs need, and none through which the host could be reached.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 use rustix::mount::MountFlags;
+use rustix::pty::{OpenptFlags, openpt, unlockpt};
 
 use crate::error::{During as _, SandboxError, Step};
 use crate::identity::Identity;
@@ -20,14 +22,21 @@ const LINKS: &[(&str, &str)] = &[
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
 ];
+
+/// Makes a terminal of the session's own, and gives the side that belongs to whoever looks at it.
+pub(crate) fn terminal() -> Result<OwnedFd, SandboxError> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let master = openpt(flags).during(Step::OpenTerminal)?;
+    unlockpt(&master).during(Step::OpenTerminal)?;
+    Ok(master)
+}
 
 /// What is taken over from the host's /dev.
 #[derive(Debug)]
 pub(crate) struct Devices {
     trees: Vec<(PathBuf, Tree)>,
-    /// Where /dev/ptmx is a link on the host, what it leads to.
-    ptmx: Option<PathBuf>,
 }
 
 impl Devices {
@@ -43,17 +52,11 @@ impl Devices {
         for name in ALWAYS {
             take(name)?;
         }
-        // The host's terminals, so that an inherited one keeps its name.
-        take("pts")?;
-        let ptmx = std::fs::read_link("/dev/ptmx").ok();
-        if ptmx.is_none() {
-            take("ptmx")?;
-        }
         let is_root = is_root();
         for name in WHERE_ALLOWED.iter().filter(|name| may_open(&Path::new(DEV).join(name), is_root)) {
             take(name)?;
         }
-        Ok(Self { trees, ptmx })
+        Ok(Self { trees })
     }
 
     /// Covers /dev.
@@ -65,11 +68,14 @@ impl Devices {
             mount::make_target(&path, directory)?;
             tree.attach(&path).during_at(Step::MountDev, &path)?;
         }
-        let ptmx = self.ptmx.as_deref().map(|target| (Path::new("ptmx"), target));
-        let links = LINKS.iter().map(|(name, target)| (Path::new(name), Path::new(target)));
-        for (name, target) in links.chain(ptmx) {
+        for (name, target) in LINKS {
             symlink(target, dev.join(name)).during_at(Step::MountDev, dev.join(name))?;
         }
+        // Terminals of the session's own. Those of the host are its user's, and so they could be read and
+        // written by anybody in here.
+        let terminals = dev.join("pts");
+        mount::make_directories(&terminals)?;
+        mount::terminals(&terminals).during_at(Step::MountTerminals, &terminals)?;
         let shm = dev.join("shm");
         mount::make_directories(&shm)?;
         mount::tmpfs(&shm, 0o1777, identity).during_at(Step::MountShm, &shm)?;

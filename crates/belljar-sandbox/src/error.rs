@@ -91,6 +91,10 @@ steps! {
     BlockSignals = "receive signals as messages";
     NewUserNamespace = "make a user namespace";
     MapIds = "map user and group ids";
+    BoundNamespace = "bound what a session may have of its user's";
+    BoundProcesses = "bound the number of processes";
+    BoundProcess = "bound what a process may have";
+    EnterGroup = "enter a control group";
     EnterUserNamespace = "enter the user namespace of tenants";
     NewNetworkNamespace = "make a network namespace";
     EnterNetworkNamespace = "enter a network namespace";
@@ -116,7 +120,11 @@ steps! {
     MountDev = "mount a private /dev";
     MountProc = "mount a private /proc";
     MountSys = "mount a private /sys";
+    MountTerminals = "mount private terminals";
+    OpenTerminal = "open a terminal in the session";
     MountMqueue = "mount private message queues";
+    Conceal = "cover what other sessions have";
+    ForbidDevices = "forbid devices outside of /dev";
     MaskPath = "cover a path of /proc";
     MakeReadOnly = "make the host's files read-only";
     ReadMounts = "read the table of mounts";

@@ -1,5 +1,6 @@
 //! The host process's side: its zygote, and its connection to each session's pid 1.
 
+use std::borrow::Cow;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
@@ -8,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::channel;
 use crate::error::SandboxError;
+use crate::limits::take_all_descriptors;
+use crate::proof::Proof;
 use crate::protocol::{Message, Request};
-use crate::spec::SessionSpec;
-use crate::zygote;
+use crate::spec::{NetworkSpec, SessionSpec};
+use crate::zygote::{self, Order};
 
 /// The host process's single-threaded helper, from which every session's init is cloned. (Cloning from a
 /// threaded runtime is unsound, and a parent-death signal fires when the cloning *thread* ends.) Dropping it
@@ -20,20 +23,25 @@ pub struct Zygote {
     /// One launch at a time is said to the zygote; the answer follows at once.
     control: Mutex<OwnedFd>,
     pidfd: OwnedFd,
+    pid: i32,
 }
 
 impl Zygote {
     /// Forks the zygote. This must be the first thing in `main`, while the process has one thread and no
-    /// descriptor that it would not want to share.
+    /// descriptor that it would not want to share. This process may then have as many descriptors as it was
+    /// granted at most; tenants get fewer, so that they cannot keep it from handing descriptors on.
     pub fn fork() -> Result<Self, SandboxError> {
-        zygote::fork().map(|(control, pidfd)| Self { control: Mutex::new(control), pidfd })
+        let forked = zygote::fork();
+        take_all_descriptors();
+        let (control, zygote) = forked?;
+        Ok(Self { control: Mutex::new(control), pidfd: zygote.pidfd, pid: zygote.pid })
     }
 
     /// Makes a sealed session. Blocks for the few milliseconds that it takes; callable from any thread.
     pub fn launch(&self, spec: &SessionSpec) -> Result<Init, SandboxError> {
         let init = {
             let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-            channel::send(control.as_fd(), spec, &[])?;
+            channel::send(control.as_fd(), &Order::Launch(Cow::Borrowed(spec)), &[])?;
             let (launched, fds) = channel::receive::<Result<Launched, SandboxError>>(control.as_fd())?;
             let Launched { pid } = launched?;
             let [control, pidfd] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| SandboxError::Protocol)?;
@@ -42,6 +50,32 @@ impl Zygote {
         // The file tree is made while the zygote is free for the next launch.
         let (sealed, _) = channel::receive::<Result<(), SandboxError>>(init.as_fd())?;
         sealed.map(|()| init)
+    }
+
+    /// Has networks of this shape made ahead, and keeps as many for the sessions to come: each is leased to one
+    /// session at a time, and proved clean before the next. Returns at once; sessions of other shapes, and those
+    /// that find none, make their own as ever.
+    pub fn prepare(&self, network: &NetworkSpec, count: usize) -> Result<(), SandboxError> {
+        self.prepare_with(network, count, Proof::WHOLE)
+    }
+
+    /// The same with a proof that leaves something out, for tests that look whether it is missed.
+    #[doc(hidden)]
+    pub fn prepare_with(
+        &self,
+        network: &NetworkSpec,
+        count: usize,
+        proof: Proof,
+    ) -> Result<(), SandboxError> {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = network.clone();
+        channel::send(control.as_fd(), &Order::Prepare { network, count, proof }, &[])
+    }
+
+    /// The zygote's number.
+    #[doc(hidden)]
+    pub fn pid(&self) -> i32 {
+        self.pid
     }
 }
 
@@ -70,6 +104,10 @@ pub struct Init {
 }
 
 impl Init {
+    pub(crate) fn new(control: OwnedFd, pidfd: OwnedFd, pid: i32) -> Self {
+        Self { control, pidfd, pid }
+    }
+
     /// Readable when a message waits (non-blocking).
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.control.as_fd()

@@ -15,8 +15,10 @@ use rustix::process::{DumpableBehavior, WaitOptions};
 use rustix::time::Timespec;
 
 use crate::channel::{self, Packet};
+use crate::devices;
 use crate::error::{During as _, SandboxError, Step};
 use crate::identity::Identity;
+use crate::limits;
 use crate::processes::{self, Atlas, Process};
 use crate::protocol::{Answer, Ask, Message, ProcessInfo, Request};
 use crate::slot::{Slot, enter_network};
@@ -33,10 +35,11 @@ pub(crate) struct Start<'a> {
     pub(crate) spec: &'a SessionSpec,
     pub(crate) identity: Identity,
     pub(crate) umask: Mode,
-    pub(crate) tenants: BorrowedFd<'a>,
+    pub(crate) descriptors: u64,
     pub(crate) control: BorrowedFd<'a>,
-    /// The session's network comes through this when it is built.
-    pub(crate) handover: BorrowedFd<'a>,
+    /// The session's network comes through this when it is built. One without replicas has only the namespace
+    /// that its init was made in.
+    pub(crate) handover: Option<BorrowedFd<'a>>,
 }
 
 /// How long processes may take to end or to stand still.
@@ -62,22 +65,43 @@ pub(crate) fn run(start: &Start<'_>) -> i32 {
 fn seal<'a>(start: &Start<'a>) -> Result<Session<'a>, SandboxError> {
     // Should the zygote have died before this, the end of the handover says so.
     tie_to_parent()?;
-    sys::close_all_but(&[start.control, start.handover, start.tenants]).during(Step::CloseDescriptors)?;
+    let kept: Vec<BorrowedFd<'_>> = start.handover.into_iter().chain([start.control]).collect();
+    sys::close_all_but(&kept).during(Step::CloseDescriptors)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::NameProcess)?;
     rustix::thread::set_name(c"belljar-init").during(Step::NameProcess)?;
     sys::set_disposition(libc::SIGCHLD, Disposition::Default).during(Step::BlockSignals)?;
     let children = sys::signals_as_messages(&[libc::SIGCHLD]).during(Step::BlockSignals)?;
+    limits::bound_pids(start.spec.processes)?;
+    let tenants = limits::tenants_user_namespace(start.identity)?;
     rustix::system::sethostname(start.spec.hostname.as_bytes()).during(Step::SetHostName)?;
+    // While /proc is still the host's, through which networks are set.
+    let alone = match start.handover {
+        Some(_) => None,
+        None => Some(Slot::alone(&start.spec.network)?),
+    };
     tree::make(start.spec, start.identity)?;
-    let slot = Slot::receive(start.handover, start.spec.network.replicas.len())?;
-    enter_network(slot.namespace(Place::Session)?)?;
+    let slot = match (alone, start.handover) {
+        (None, Some(handover)) => {
+            let slot = Slot::receive(handover, start.spec.network.replicas.len())?;
+            enter_network(slot.namespace(Place::Session)?)?;
+            slot
+        }
+        (Some(alone), _) => alone,
+        (None, None) => return Err(SandboxError::Protocol),
+    };
     tree::mount_sys()?;
     let atlas = Atlas::new(&slot)?;
     channel::send(start.control, &Ok::<(), SandboxError>(()), &[])?;
     Ok(Session {
         control: start.control,
         children,
-        ground: Ground { identity: start.identity, umask: start.umask, tenants: start.tenants },
+        ground: Ground {
+            identity: start.identity,
+            umask: start.umask,
+            tenants,
+            processes: start.spec.processes,
+            descriptors: start.descriptors,
+        },
         slot,
         atlas,
         units: HashMap::new(),
@@ -91,7 +115,7 @@ fn seal<'a>(start: &Start<'a>) -> Result<Session<'a>, SandboxError> {
 struct Session<'a> {
     control: BorrowedFd<'a>,
     children: OwnedFd,
-    ground: Ground<'a>,
+    ground: Ground,
     slot: Slot,
     atlas: Atlas,
     units: HashMap<u64, Unit>,
@@ -191,6 +215,10 @@ impl Session<'_> {
                 Ok(socket) => return self.reply(id, Ok(Answer::Socket), Some(socket)),
                 Err(error) => Err(error),
             },
+            Ask::Terminal => match devices::terminal() {
+                Ok(terminal) => return self.reply(id, Ok(Answer::Terminal), Some(terminal)),
+                Err(error) => Err(error),
+            },
             Ask::Check { unit, check } => match self.units.get(&unit) {
                 Some(unit) if unit.alive => sockets::check(unit.pid, &check).map(Answer::Holds),
                 _ => Ok(Answer::Holds(false)),
@@ -203,9 +231,11 @@ impl Session<'_> {
     // What starts and ends.
 
     fn spawn(&mut self, request: u64, spec: &ProcessSpec, fds: Vec<OwnedFd>) -> Result<(), SandboxError> {
+        let mut fds = fds;
+        let groups = if fds.len() > 3 { fds.split_off(3) } else { Vec::new() };
         let standard = <[OwnedFd; 3]>::try_from(fds).map_err(|_| SandboxError::Protocol)?;
         let network = self.slot.namespace(spec.place)?;
-        let (child, told) = spawn::start(spec, network, &standard, self.ground)?;
+        let (child, told) = spawn::start(spec, network, &standard, &groups, &self.ground)?;
         let ProcessSpec { unit, place, main, .. } = *spec;
         self.units.insert(unit, Unit { pid: child.pid, place, main, alive: true });
         let told = Some(told.into());

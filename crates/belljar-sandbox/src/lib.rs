@@ -13,31 +13,42 @@
 
 #![expect(unsafe_code, reason = "forking, namespaces and mounts are system calls that Rust cannot check")]
 
+mod cgroup;
 mod channel;
 mod devices;
 mod diag;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod identity;
 mod init;
+mod keeper;
+mod limits;
 mod mount;
 mod netlink;
 mod overlay;
+mod pool;
 mod probe;
 mod processes;
+mod proof;
 mod protocol;
 mod slot;
 mod sockets;
 mod spawn;
 pub mod spec;
+mod survey;
 mod sys;
 mod target;
 mod tree;
 mod zygote;
 
+pub use cgroup::{Groups, LimitError, LimitPlan};
 pub use diag::is_listening;
 pub use error::{SandboxError, Step};
 pub use host::{Init, Zygote};
 pub use identity::{Identity, identity};
 pub use probe::{Capability, probe};
+#[doc(hidden)]
+pub use proof::{Proof, ProofStep};
 pub use protocol::{Answer, Ask, Message, ProcessInfo, Request};

@@ -72,10 +72,21 @@ pub(crate) fn make_everything_read_only() -> Result<(), SandboxError> {
     sys::set_read_only(root.as_fd(), true).during(Step::MakeReadOnly)
 }
 
+/// What one directory in memory may hold. The kernel's own default is half of the memory, and for files twice as
+/// many as there is room for.
+const TMPFS_BOUNDS: &str = "size=25%,nr_inodes=1m";
+
+/// No device can be opened through what is mounted: a tenant of root's session owns root's device files,
+/// wherever on the host they lie.
+pub(crate) fn forbid_devices() -> Result<(), SandboxError> {
+    let root = open_path(Path::new("/")).during(Step::ForbidDevices)?;
+    sys::forbid_devices(root.as_fd()).during(Step::ForbidDevices)
+}
+
 /// An empty directory in memory.
 pub(crate) fn tmpfs(target: &Path, mode: u32, identity: Identity) -> Result<(), Errno> {
     let Identity { uid, gid } = identity;
-    let data = data(&format!("mode={mode:o},uid={uid},gid={gid}"))?;
+    let data = data(&format!("mode={mode:o},uid={uid},gid={gid},{TMPFS_BOUNDS}"))?;
     mount(OWN, target, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, data.as_c_str())
 }
 
@@ -108,6 +119,12 @@ fn escaped(path: &Path) -> Vec<u8> {
 /// surpassed.
 pub(crate) fn kernel(target: &Path, kind: &str, flags: MountFlags) -> Result<(), Errno> {
     mount(OWN, target, kind, MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | flags, None)
+}
+
+/// Terminals that nobody else has.
+pub(crate) fn terminals(target: &Path) -> Result<(), Errno> {
+    let data = data("newinstance,ptmxmode=0666,mode=0600")?;
+    mount(OWN, target, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, data.as_c_str())
 }
 
 fn data(options: &str) -> Result<CString, Errno> {

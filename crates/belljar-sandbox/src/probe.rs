@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -12,11 +12,13 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 use rustix::process::WaitOptions;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup;
 use crate::channel;
 use crate::error::{During as _, SandboxError, Step};
 use crate::identity::identity;
 use crate::mount;
-use crate::slot::{Slot, new_network};
+use crate::proof::{Proof, Provable};
+use crate::slot::{self, Slot};
 use crate::spec::NetworkSpec;
 use crate::sys;
 use crate::zygote::{own_user_namespace, tie_to_parent};
@@ -43,13 +45,24 @@ pub fn probe() -> Vec<Capability> {
         },
         Err(error) => Some(error.to_string()),
     };
-    TRIALS
-        .iter()
-        .map(|&(trial, name, cost)| {
-            let why = why(trial);
-            Capability { name, works: why.is_none(), why, cost }
-        })
-        .collect()
+    let tried = TRIALS.iter().map(|&(trial, name, cost)| {
+        let why = why(trial);
+        Capability { name, works: why.is_none(), why, cost }
+    });
+    tried.chain(limits()).collect()
+}
+
+fn limits() -> impl Iterator<Item = Capability> {
+    cgroup::probe().into_iter().map(|(limit, name, why)| Capability {
+        name,
+        works: why.is_none(),
+        why,
+        cost: match limit {
+            "pids" => "no `limits.pids`, but for a whole session of an ordinary user",
+            "memory" => "no `limits.memory`",
+            _ => "no `limits.cpu`",
+        },
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -61,6 +74,7 @@ enum Trial {
     HostNames,
     Networks,
     Links,
+    Slots,
     Proc,
     Sys,
     Overlay,
@@ -77,6 +91,11 @@ const TRIALS: &[(Trial, &str, &str)] = &[
     (Trial::HostNames, "uts namespaces", NO_SEAL),
     (Trial::Networks, "network namespaces", NO_SEAL),
     (Trial::Links, "veth links and bridges", "no sealed sessions of a stack that has services"),
+    (
+        Trial::Slots,
+        "networks used again",
+        "every session of a run makes a network of its own, which takes longer",
+    ),
     (Trial::Proc, "private /proc", NO_SEAL),
     (Trial::Sys, "private /sys", "replicas see the host's network interfaces in /sys, read-only"),
     (Trial::Overlay, "overlays in a user namespace", "no `filesystem = \"overlay\"`; snapshots are copied"),
@@ -133,14 +152,20 @@ fn try_all() -> Found {
     ] {
         found.insert(trial, sys::spawn(flag, || 0).map(drop).during(Step::CloneInit));
     }
-    let network = new_network();
+    let network = slot::home();
     if let Ok(home) = &network {
         let spec = NetworkSpec {
             address: Ipv4Addr::new(10, 0, 0, 1),
             prefix: 24,
             replicas: vec![Ipv4Addr::new(10, 0, 0, 2)],
         };
-        found.insert(Trial::Links, Slot::build(&spec, home.as_fd()).map(drop));
+        match Slot::build(&spec, home.as_fd()) {
+            Ok(slot) => {
+                found.insert(Trial::Links, Ok(()));
+                found.insert(Trial::Slots, try_proof(slot, home.as_fd()));
+            }
+            Err(error) => drop(found.insert(Trial::Links, Err(error))),
+        }
         found.insert(Trial::Filter, make_filter());
     }
     found.insert(Trial::Networks, network.map(drop));
@@ -149,6 +174,15 @@ fn try_all() -> Found {
         found.extend(mounted);
     }
     found
+}
+
+/// Whether a network that nobody has used can be proved to be clean.
+fn try_proof(slot: Slot, home: BorrowedFd<'_>) -> Result<(), SandboxError> {
+    match Provable::new(slot, home)?.prove(Proof::WHOLE, home)? {
+        None => Ok(()),
+        // There is nothing that could have changed it: this kernel tells something else each time.
+        Some(_) => Err(SandboxError::Protocol),
+    }
 }
 
 /// In a child of its own: mounts need a mount namespace, and /proc a pid namespace.

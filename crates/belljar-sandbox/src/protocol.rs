@@ -16,7 +16,8 @@ pub struct Request {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ask {
-    /// Three descriptors travel beside it: standard input, output and error. Answered with `Spawned` once the
+    /// Three descriptors travel beside it (standard input, output and error) and the entrances of its control
+    /// groups. Answered with `Spawned` once the
     /// program runs, or with what kept it from running.
     Spawn(ProcessSpec),
     Signal {
@@ -30,6 +31,8 @@ pub enum Ask {
     Freeze(Target),
     Thaw(Target),
     Socket(SocketSpec),
+    /// A pseudo-terminal of the session's own.
+    Terminal,
     /// Whether it holds as the process of this unit sees it; `false` where that process is gone.
     Check {
         unit: u64,
@@ -62,6 +65,8 @@ pub enum Answer {
     Done,
     /// The socket travels beside it.
     Socket,
+    /// The terminal's outer side travels beside it.
+    Terminal,
     Holds(bool),
     Signalled {
         processes: u32,

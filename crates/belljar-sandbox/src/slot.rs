@@ -25,7 +25,7 @@ pub(crate) struct Slot {
     replica_ns: Vec<OwnedFd>,
 }
 
-const BRIDGE: u32 = 2;
+pub(crate) const BRIDGE: u32 = 2;
 const BRIDGE_NAME: &str = "belljar";
 /// A replica's interface.
 const ETH0: u32 = 2;
@@ -34,8 +34,12 @@ const ETH0: u32 = 2;
 const FIRST_PORT: u32 = 100;
 /// As many namespaces as are handed over in one message.
 const BUNDLE: usize = 200;
+/// How many chains a namespace's connections are in: 16 KiB.
+const CONNECTIONS: &str = "2048";
+/// How many closed connections may wait for stragglers.
+const WAITING: &str = "65536";
 /// How long the kernel may take to see that the links are up. It takes well under a millisecond.
-const SETTLE: Duration = Duration::from_secs(5);
+pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 
 impl Slot {
     /// Makes the namespaces, the bridge and the links, and comes back to `home`.
@@ -77,6 +81,17 @@ impl Slot {
         session.apply(batch)?;
         settle(&session)?;
         Ok(Self { session_ns, replica_ns })
+    }
+
+    /// Arranges the new network namespace that we are in for a session without replicas: there is nobody to be
+    /// joined with, and nothing to wait for.
+    pub(crate) fn alone(network: &NetworkSpec) -> Result<Self, SandboxError> {
+        set_for_every_place()?;
+        let mut batch = Batch::default();
+        batch.raise(Step::RaiseLoopback, LOOPBACK);
+        batch.address(LOOPBACK, network.address, 32);
+        Configuration::open()?.apply(batch)?;
+        Ok(Self { session_ns: open_namespace("/proc/self/ns/net")?, replica_ns: Vec::new() })
     }
 
     /// Gives the namespaces to a session's init.
@@ -127,19 +142,39 @@ pub(crate) fn enter_network(namespace: BorrowedFd<'_>) -> Result<(), SandboxErro
     move_into_link_name_space(namespace, Some(LinkNameSpaceType::Network)).during(Step::EnterNetworkNamespace)
 }
 
-/// Moves into a new network namespace, and sets what holds for each of a session's.
-pub(crate) fn new_network() -> Result<OwnedFd, SandboxError> {
+/// Moves into a new network namespace in which nothing is to happen but the making of others.
+pub(crate) fn home() -> Result<OwnedFd, SandboxError> {
     unshare(UnshareFlags::NEWNET).during(Step::NewNetworkNamespace)?;
+    set_if_present("/proc/sys/net/ipv4/tcp_child_ehash_entries", CONNECTIONS)?;
+    open_namespace("/proc/self/ns/net")
+}
+
+/// Moves into a new network namespace for a place that has links, and sets what holds for each of a session's.
+fn new_network() -> Result<OwnedFd, SandboxError> {
+    unshare(UnshareFlags::NEWNET).during(Step::NewNetworkNamespace)?;
+    set_for_every_place()?;
+    // A table of connections of its own for each namespace that is made from here, so that a look at them need
+    // not go through the whole machine's; with room for as many that wait as there would be otherwise.
+    set_if_present("/proc/sys/net/ipv4/tcp_child_ehash_entries", CONNECTIONS)?;
+    set_if_present("/proc/sys/net/ipv4/tcp_max_tw_buckets", WAITING)?;
+    // No link-local addresses, and none of the talk that comes with them. A kernel without IPv6 has none.
+    set_if_present("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1")?;
+    open_namespace("/proc/self/ns/net")
+}
+
+/// What holds in the network namespace of every place.
+fn set_for_every_place() -> Result<(), SandboxError> {
     // Services keep their own ports, also the low ones.
     set("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")?;
     // What TCP learned of a peer must not reach the next tenant, nor the time after a fault.
-    set("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")?;
-    // No link-local addresses, and none of the talk that comes with them. A kernel without IPv6 has none.
-    match write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1") {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            Err(error).during_at(Step::NetworkSetting, "net.ipv6.conf.default.addr_gen_mode")
-        }
-        _ => open_namespace("/proc/self/ns/net"),
+    set("/proc/sys/net/ipv4/tcp_no_metrics_save", "1")
+}
+
+/// A kernel that does not have it does not need it.
+fn set_if_present(path: &str, value: &str) -> Result<(), SandboxError> {
+    match write(path, value) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error).during_at(Step::NetworkSetting, path),
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,10 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
+use crate::cgroup;
 use crate::error::{During as _, SandboxError, Step};
 use crate::identity::Identity;
+use crate::limits;
 use crate::mount::Tree;
 use crate::slot::enter_network;
 use crate::spec::{Place, ProcessSpec};
@@ -23,12 +25,16 @@ use crate::tree;
 use crate::zygote::unshare;
 
 /// What every process of a session gets from its init.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ground<'a> {
+#[derive(Debug)]
+pub(crate) struct Ground {
     pub(crate) identity: Identity,
     pub(crate) umask: Mode,
     /// The user namespace without power.
-    pub(crate) tenants: BorrowedFd<'a>,
+    pub(crate) tenants: OwnedFd,
+    /// How many processes the session may have.
+    pub(crate) processes: u32,
+    /// How many descriptors a process has that does not ask for more.
+    pub(crate) descriptors: u64,
 }
 
 /// Forks a process on its way to its program. The pipe ends without a word when the program runs; else it
@@ -37,13 +43,14 @@ pub(crate) fn start(
     spec: &ProcessSpec,
     network: BorrowedFd<'_>,
     standard: &[OwnedFd; 3],
-    ground: Ground<'_>,
+    groups: &[OwnedFd],
+    ground: &Ground,
 ) -> Result<(Child, OwnedFd), SandboxError> {
     // Only the reading end: the child may take its time to write.
     let (told, teller) = pipe_with(PipeFlags::CLOEXEC).during(Step::Spawn)?;
     rustix::io::ioctl_fionbio(&told, true).during(Step::Spawn)?;
     let child = sys::spawn(0, || {
-        let Err(error) = become_program(spec, network, standard, ground);
+        let Err(error) = become_program(spec, network, standard, groups, ground);
         // Without its init there is nobody to tell.
         let _ = serde_json::to_vec(&error).map(|text| File::from(teller).write_all(&text));
         libc::EXIT_FAILURE
@@ -58,8 +65,12 @@ fn become_program(
     spec: &ProcessSpec,
     network: BorrowedFd<'_>,
     standard: &[OwnedFd; 3],
-    ground: Ground<'_>,
+    groups: &[OwnedFd],
+    ground: &Ground,
 ) -> Result<std::convert::Infallible, SandboxError> {
+    // First, so that everything after it is counted.
+    cgroup::enter(groups).during(Step::EnterGroup)?;
+    limits::give_way_in_need_of_memory()?;
     if spec.place != Place::Session {
         enter_network(network)?;
     }
@@ -73,6 +84,7 @@ fn become_program(
         arrange_files(spec, ground.identity)?;
     }
     become_tenant(ground)?;
+    limits::bound_process(ground.processes, ground.descriptors)?;
     rustix::process::setsid().during(Step::NewTerminalSession)?;
     let [stdin, stdout, stderr] = standard;
     if spec.terminal {
@@ -113,8 +125,8 @@ fn arrange_files(spec: &ProcessSpec, identity: Identity) -> Result<(), SandboxEr
     tree::generate(&spec.files, identity)
 }
 
-fn become_tenant(ground: Ground<'_>) -> Result<(), SandboxError> {
-    move_into_link_name_space(ground.tenants, Some(LinkNameSpaceType::User))
+fn become_tenant(ground: &Ground) -> Result<(), SandboxError> {
+    move_into_link_name_space(ground.tenants.as_fd(), Some(LinkNameSpaceType::User))
         .during(Step::EnterUserNamespace)?;
     let (uid, gid) = (Uid::from_raw(ground.identity.uid), Gid::from_raw(ground.identity.gid));
     rustix::thread::set_thread_res_gid(gid, gid, gid).during(Step::BecomeTenant)?;

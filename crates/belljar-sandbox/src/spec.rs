@@ -24,6 +24,11 @@ pub struct SessionSpec {
     /// Paths that are the host's own, writable, also in `ReadOnly` and `Overlay` (artifacts, volumes, the
     /// directory of the control socket). They are kept visible too.
     pub writable: Vec<PathBuf>,
+    /// Directories of the host that hold what is other sessions' too: they are covered, and only what is kept or
+    /// writable in them is shown. One that does not exist is passed over.
+    pub concealed: Vec<PathBuf>,
+    /// How many processes and threads there may be.
+    pub processes: u32,
     /// Files that stand in for the host's in every place of the session: `/etc/hosts` and its text.
     pub etc: Vec<(PathBuf, String)>,
 }
@@ -35,6 +40,36 @@ pub struct NetworkSpec {
     pub prefix: u8,
     /// One network namespace each, joined to the bridge. A replica is its index in this list.
     pub replicas: Vec<Ipv4Addr>,
+}
+
+/// What somebody may use of the machine at most. Nothing said is no limit of this kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// Bytes.
+    pub memory: Option<u64>,
+    /// Thousandths of a processor's time.
+    pub cpu: Option<u32>,
+}
+
+impl Limits {
+    /// The smaller of both, each.
+    #[must_use]
+    pub fn within(&self, other: &Self) -> Self {
+        fn smaller<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+            match (one, other) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                // What is said of the whole alone need not be said again of a part.
+                (one, _) => one,
+            }
+        }
+        Self {
+            pids: smaller(self.pids, other.pids),
+            memory: smaller(self.memory, other.memory),
+            cpu: smaller(self.cpu, other.cpu),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +88,8 @@ pub enum Place {
     Replica(u16),
 }
 
-/// One process to start. Its standard input, output and error travel beside it as descriptors.
+/// One process to start. Its standard input, output and error travel beside it as descriptors, and after them the
+/// entrances of the control groups that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// The caller's number for it, never used twice in one session.

@@ -91,8 +91,16 @@ fn close_range(first: RawFd, last: RawFd, flags: c_uint) -> Result<(), Errno> {
 
 /// Makes a mount (and what is below it, if `recursive`) read-only.
 pub(crate) fn set_read_only(mount: BorrowedFd<'_>, recursive: bool) -> Result<(), Errno> {
-    let attributes =
-        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    set_attribute(mount, libc::MOUNT_ATTR_RDONLY, recursive)
+}
+
+/// Makes the devices of a mount, and of what is below it, unusable.
+pub(crate) fn forbid_devices(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    set_attribute(mount, libc::MOUNT_ATTR_NODEV, true)
+}
+
+fn set_attribute(mount: BorrowedFd<'_>, attribute: u64, recursive: bool) -> Result<(), Errno> {
+    let attributes = libc::mount_attr { attr_set: attribute, attr_clr: 0, propagation: 0, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is an empty C string, the attributes are a live value of the size that is said.
     check(unsafe {

@@ -17,10 +17,12 @@ use crate::target;
 /// Makes everything but /sys, which belongs to a network: see [`mount_sys`].
 pub(crate) fn make(spec: &SessionSpec, identity: Identity) -> Result<(), SandboxError> {
     mount::make_private()?;
+    // The few that there are to be; everything else that is taken from here on has none.
+    let devices = Devices::open()?;
+    mount::forbid_devices()?;
     let covers = Cover::all(spec)?;
     // Taken before anything is covered or made read-only.
     let kept = Kept::all(spec, &covers)?;
-    let devices = Devices::open()?;
     match spec.filesystem {
         Filesystem::Host => {}
         Filesystem::ReadOnly => mount::make_everything_read_only()?,
@@ -34,7 +36,27 @@ pub(crate) fn make(spec: &SessionSpec, identity: Identity) -> Result<(), Sandbox
     for kept in kept {
         kept.restore(identity)?;
     }
+    conceal(spec, identity)?;
     generate(&spec.etc, identity)
+}
+
+/// Covers the directories that hold what other sessions have, and shows what is this session's in them again.
+fn conceal(spec: &SessionSpec, identity: Identity) -> Result<(), SandboxError> {
+    for path in &spec.concealed {
+        // One that is covered already is not there.
+        let Ok(path) = path.canonicalize() else { continue };
+        let own = spec.writable.iter().chain(&spec.keep).chain(&spec.keep_if_present);
+        let mut own: Vec<PathBuf> = own.filter_map(|one| one.canonicalize().ok()).collect();
+        own.retain(|one| one.starts_with(&path) && *one != path);
+        own.sort();
+        let take = |one: PathBuf| Tree::of(&one).during_at(Step::Conceal, &one).map(|tree| (one, tree));
+        let own: Vec<(PathBuf, Tree)> = own.into_iter().map(take).collect::<Result<_, _>>()?;
+        mount::tmpfs(&path, 0o700, identity).during_at(Step::Conceal, &path)?;
+        for (place, tree) in own {
+            target::show(tree, &place, identity)?;
+        }
+    }
+    Ok(())
 }
 
 /// Shows generated files at their paths.
@@ -208,10 +230,29 @@ impl Wish {
 
 /// Parts of /proc through which root's own files could change the host: a tenant of root's session is root in
 /// the ownership of files.
-const READ_ONLY: &[&str] =
-    &["/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs", "/proc/asound", "/proc/acpi"];
+const READ_ONLY: &[&str] = &[
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/irq",
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/scsi",
+    "/proc/driver",
+    "/proc/dynamic_debug",
+    "/proc/mtrr",
+    "/proc/pressure",
+];
 /// Parts of /proc that tell too much.
-const HIDDEN: &[&str] = &["/proc/kcore", "/proc/keys", "/proc/timer_list"];
+const HIDDEN: &[&str] = &[
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/timer_list",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/kpagecgroup",
+];
 
 fn mount_proc() -> Result<(), SandboxError> {
     mount::kernel(Path::new("/proc"), "proc", MountFlags::empty()).during_at(Step::MountProc, "/proc")?;

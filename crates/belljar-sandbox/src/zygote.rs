@@ -1,5 +1,7 @@
 //! The zygote: it owns the user namespaces, makes networks, and clones the sessions' inits.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -7,18 +9,22 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{DumpableBehavior, Signal};
 use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
 
 use crate::channel;
 use crate::error::{During as _, SandboxError, Step};
 use crate::host::Launched;
 use crate::identity::{Identity, identity};
 use crate::init;
+use crate::limits::take_all_descriptors;
+use crate::pool::Pool;
+use crate::proof::Proof;
 use crate::slot::{self, Slot};
-use crate::spec::SessionSpec;
-use crate::sys::{self, Disposition};
+use crate::spec::{NetworkSpec, SessionSpec};
+use crate::sys::{self, Child, Disposition};
 
-/// Forks the zygote and returns the host's end of its control socket, and its pidfd.
-pub(crate) fn fork() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+/// Forks the zygote and returns the host's end of its control socket.
+pub(crate) fn fork() -> Result<(OwnedFd, Child), SandboxError> {
     let (host, control) = channel::pair()?;
     let parent = rustix::process::getpid();
     let child = sys::spawn(0, || {
@@ -30,7 +36,7 @@ pub(crate) fn fork() -> Result<(OwnedFd, OwnedFd), SandboxError> {
         i32::from(detached.is_err())
     })
     .during(Step::Fork)?;
-    Ok((host, child.pidfd))
+    Ok((host, child))
 }
 
 /// Lets go of everything that belongs to the host process but the control socket.
@@ -68,10 +74,11 @@ struct Ground {
     identity: Identity,
     /// The caller's, for its commands.
     umask: Mode,
-    /// Where tenants run, without a capability.
-    tenants: OwnedFd,
-    /// An empty network, to be in between launches: elsewhere the zygote would keep a session's alive.
-    home: OwnedFd,
+    /// How many descriptors the caller's commands may have.
+    descriptors: u64,
+    /// An empty network, to be in between launches: elsewhere the zygote would keep a session's alive. Made when
+    /// the first session with replicas is.
+    home: OnceCell<OwnedFd>,
 }
 
 impl Ground {
@@ -80,33 +87,64 @@ impl Ground {
         // Root's own numbers on the outside; these are what is mapped.
         let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
         let umask = rustix::process::umask(Mode::from_raw_mode(0o022));
+        let descriptors = take_all_descriptors();
         own_user_namespace(identity, uid, gid)?;
-        let tenants = tenants_user_namespace(identity)?;
-        let home = slot::new_network()?;
-        Ok(Self { identity, umask, tenants, home })
+        Ok(Self { identity, umask, descriptors, home: OnceCell::new() })
     }
 
-    fn launch(&self, spec: &SessionSpec) -> Result<(Launched, [OwnedFd; 2]), SandboxError> {
+    fn launch(&self, spec: &SessionSpec, pool: &mut Pool) -> Result<(Launched, [OwnedFd; 2]), SandboxError> {
         let (host, control) = channel::pair()?;
-        let (handover, waiting) = channel::pair()?;
-        let namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let mut namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+        let handover = if spec.network.replicas.is_empty() {
+            namespaces |= libc::CLONE_NEWNET;
+            None
+        } else {
+            self.home()?;
+            Some(channel::pair()?)
+        };
         let child = sys::spawn(namespaces, || {
             let start = init::Start {
                 spec,
                 identity: self.identity,
                 umask: self.umask,
-                tenants: self.tenants.as_fd(),
+                descriptors: self.descriptors,
                 control: control.as_fd(),
-                handover: waiting.as_fd(),
+                handover: handover.as_ref().map(|(_, waiting)| waiting.as_fd()),
             };
             init::run(&start)
         })
         .during(Step::CloneInit)?;
-        // The file tree and the network are made at the same time. Without its network, the init sees the end
-        // of the handover and ends.
-        let slot = Slot::build(&spec.network, self.home.as_fd())?;
-        slot.hand_over(handover.as_fd())?;
+        if let Some((handover, _)) = &handover {
+            // The file tree and the network are made at the same time. Without its network, the init sees the
+            // end of the handover and ends.
+            self.give_network(spec, handover.as_fd(), &child, pool)?;
+        }
         Ok((Launched { pid: child.pid }, [host, child.pidfd]))
+    }
+}
+
+impl Ground {
+    fn home(&self) -> Result<BorrowedFd<'_>, SandboxError> {
+        if let Some(home) = self.home.get() {
+            return Ok(home.as_fd());
+        }
+        let home = slot::home()?;
+        Ok(self.home.get_or_init(|| home).as_fd())
+    }
+
+    fn give_network(
+        &self,
+        spec: &SessionSpec,
+        handover: BorrowedFd<'_>,
+        init: &Child,
+        pool: &mut Pool,
+    ) -> Result<(), SandboxError> {
+        let Some(kept) = pool.lease(&spec.network) else {
+            return Slot::build(&spec.network, self.home()?)?.hand_over(handover);
+        };
+        let handed = kept.slot.hand_over(handover);
+        pool.lend(kept, init.pidfd.try_clone().during(Step::Fork)?);
+        handed
     }
 }
 
@@ -121,26 +159,6 @@ pub(crate) fn own_user_namespace(identity: Identity, uid: u32, gid: u32) -> Resu
         .during_at(Step::MapIds, "/proc/self/uid_map")?;
     write("/proc/self/gid_map", &format!("{} {gid} 1", identity.gid))
         .during_at(Step::MapIds, "/proc/self/gid_map")
-}
-
-/// The user namespace below it, with the same ids. Whoever is in there has no power over what is made here:
-/// mounts, networks, pid 1.
-fn tenants_user_namespace(identity: Identity) -> Result<OwnedFd, SandboxError> {
-    let (ours, theirs) = channel::pair()?;
-    sys::spawn(0, || {
-        let made = own_user_namespace(identity, identity.uid, identity.gid)
-            .and_then(|()| open_namespace("/proc/self/ns/user"));
-        let sent = match &made {
-            Ok(namespace) => channel::send(theirs.as_fd(), &Ok::<(), SandboxError>(()), &[namespace.as_fd()]),
-            Err(error) => channel::send(theirs.as_fd(), &Err::<(), _>(error), &[]),
-        };
-        i32::from(sent.is_err())
-    })
-    .during(Step::Fork)?;
-    drop(theirs);
-    let (made, mut fds) = channel::receive::<Result<(), SandboxError>>(ours.as_fd())?;
-    made?;
-    fds.pop().ok_or(SandboxError::Protocol)
 }
 
 pub(crate) fn open_namespace(path: &str) -> Result<OwnedFd, SandboxError> {
@@ -159,17 +177,41 @@ pub(crate) fn write(path: &str, value: &str) -> std::io::Result<()> {
     File::options().write(true).open(path)?.write_all(value.as_bytes())
 }
 
-/// Answers launches until the host process is gone.
+/// What the host process asks for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Order<'a> {
+    Launch(Cow<'a, SessionSpec>),
+    /// Not answered.
+    Prepare {
+        network: NetworkSpec,
+        count: usize,
+        proof: Proof,
+    },
+}
+
+/// Does what it is asked until the host process is gone.
 fn serve(control: BorrowedFd<'_>, ground: &Result<Ground, SandboxError>) -> Result<(), SandboxError> {
+    let mut pool = Pool::default();
     loop {
-        let (spec, _) = channel::receive::<SessionSpec>(control)?;
-        let launched = ground.as_ref().map_err(Clone::clone).and_then(|ground| ground.launch(&spec));
-        match launched {
-            Ok((launched, fds)) => {
-                let fds = fds.each_ref().map(OwnedFd::as_fd);
-                channel::send(control, &Ok::<_, SandboxError>(launched), &fds)?;
+        pool.tend();
+        match (channel::try_receive::<Order<'_>>(control)?, ground) {
+            (None, _) => pool.wait(Some(control), None)?,
+            (Some((Order::Launch(spec), _)), ground) => {
+                let launched =
+                    ground.as_ref().map_err(Clone::clone).and_then(|ground| ground.launch(&spec, &mut pool));
+                match launched {
+                    Ok((launched, fds)) => {
+                        let fds = fds.each_ref().map(OwnedFd::as_fd);
+                        channel::send(control, &Ok::<_, SandboxError>(launched), &fds)?;
+                    }
+                    Err(error) => channel::send(control, &Err::<Launched, _>(error), &[])?,
+                }
             }
-            Err(error) => channel::send(control, &Err::<Launched, _>(error), &[])?,
+            (Some((Order::Prepare { network, count, proof }, _)), Ok(ground)) => {
+                // Sessions make their own networks where this fails; then they tell why, too.
+                let _ = ground.home().and_then(|home| pool.prepare(network, count, proof, home));
+            }
+            (Some((Order::Prepare { .. }, _)), Err(_)) => {}
         }
     }
 }

@@ -7,6 +7,9 @@
 pub mod backend;
 mod control;
 mod driver;
+#[doc(hidden)]
+pub mod fuzzing;
+mod log_reader;
 pub mod logs;
 pub mod machine;
 mod native;
@@ -17,6 +20,6 @@ mod terminal;
 pub mod timeline;
 
 pub use driver::Handle;
-pub use native::{Command, CommandError, CommandSpec};
+pub use native::{Command, CommandError, CommandSpec, network};
 pub use session::{Config, LaunchError, NotReady, Session, User};
 pub use timeline::WallClock;

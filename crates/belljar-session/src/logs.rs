@@ -3,22 +3,30 @@
 //! A line of a log file is `SECONDS out|err TEXT`. The files are the only truth: whoever follows a log reads the
 //! file and is woken when it grows, so nobody loses a line by being slow.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use belljar_client::wire::{LogLine, Stream};
+use belljar_client::wire::Stream;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::timeline::round_to_microseconds;
 
+pub use crate::log_reader::LogReader;
+
 /// How many lines an event carries along when a process ended.
 pub const LAST_LINES: usize = 20;
 /// A line that is longer is cut in pieces of this many bytes, so that nobody can fill our memory.
 const LONGEST_LINE: usize = 64 * 1024;
+/// A log that has grown to this size is full: nobody reads more, and a replica that floods it must not fill the
+/// disk.
+const LARGEST_LOG: u64 = 256 << 20;
+const FULL: &str = "(belljar: this log is full; what follows is not kept)";
 
 /// All logs of one session.
 #[derive(Debug)]
@@ -26,12 +34,14 @@ pub struct Logs {
     dir: PathBuf,
     start: Instant,
     grown: watch::Sender<u64>,
+    /// How many bytes one log may have.
+    largest: u64,
 }
 
 impl Logs {
     pub fn new(dir: PathBuf, start: Instant) -> std::io::Result<Self> {
         fs_err::create_dir_all(&dir)?;
-        Ok(Self { dir, start, grown: watch::Sender::new(0) })
+        Ok(Self { dir, start, grown: watch::Sender::new(0), largest: LARGEST_LOG })
     }
 
     pub fn dir(&self) -> &Path {
@@ -49,7 +59,8 @@ impl Logs {
             .append(true)
             .create(true)
             .open(self.dir.join(format!("{from}.log")))?;
-        Ok(Log { logs: Arc::clone(self), file, last: Mutex::new(VecDeque::new()) })
+        let size = AtomicU64::new(file.metadata()?.len());
+        Ok(Log { logs: Arc::clone(self), file, size, last: Mutex::new(VecDeque::new()) })
     }
 }
 
@@ -58,6 +69,7 @@ impl Logs {
 pub struct Log {
     logs: Arc<Logs>,
     file: fs_err::File,
+    size: AtomicU64,
     last: Mutex<VecDeque<String>>,
 }
 
@@ -109,11 +121,18 @@ impl Log {
         };
         let mut text = String::new();
         for line in &lines {
-            use std::fmt::Write as _;
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{t:.6} {word} {line}");
         }
-        (&self.file).write_all(text.as_bytes())?;
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        let before = self.size.fetch_add(length, Ordering::Relaxed);
+        if before < self.logs.largest {
+            if before.saturating_add(length) >= self.logs.largest {
+                // Once, at the step over the edge. Writing to a String cannot fail.
+                let _ = writeln!(text, "{t:.6} {word} {FULL}");
+            }
+            (&self.file).write_all(text.as_bytes())?;
+        }
         let mut last = self.last.lock().expect("no panic while it is held");
         last.extend(lines);
         let surplus = last.len().saturating_sub(LAST_LINES);
@@ -133,71 +152,6 @@ impl Log {
 fn text_of(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     String::from_utf8_lossy(line).into_owned()
-}
-
-/// Reads the logs of a session from their files, again and again as they grow.
-#[derive(Debug)]
-pub struct LogReader {
-    dir: PathBuf,
-    /// Only of these (replicas, services or tasks); all where it is empty.
-    from: Vec<String>,
-    offsets: BTreeMap<String, u64>,
-}
-
-impl LogReader {
-    pub fn new(dir: PathBuf, from: Vec<String>) -> Self {
-        Self { dir, from, offsets: BTreeMap::new() }
-    }
-
-    /// The lines that were added since the last call, in the order of their time.
-    pub fn read_new(&mut self) -> std::io::Result<Vec<LogLine>> {
-        let mut lines = Vec::new();
-        for name in self.names()? {
-            let offset = self.offsets.entry(name.clone()).or_insert(0);
-            let mut file = fs_err::File::open(self.dir.join(format!("{name}.log")))?;
-            file.seek(SeekFrom::Start(*offset))?;
-            let mut text = Vec::new();
-            file.read_to_end(&mut text)?;
-            // A line that is still being written is left for the next time.
-            let whole = text.iter().rposition(|&b| b == b'\n').map_or(0, |end| end + 1);
-            *offset += u64::try_from(whole).unwrap_or_default();
-            let text = String::from_utf8_lossy(&text[..whole]);
-            lines.extend(text.lines().filter_map(|line| parse_line(&name, line)));
-        }
-        lines.sort_by(|a, b| a.t.total_cmp(&b.t));
-        Ok(lines)
-    }
-
-    fn names(&self) -> std::io::Result<Vec<String>> {
-        let entries = match fs_err::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name().to_string_lossy().into_owned();
-            if let Some(name) = name.strip_suffix(".log") {
-                let service = name.rsplit_once('-').map_or(name, |(service, _)| service);
-                if self.from.is_empty() || self.from.iter().any(|one| one == name || one == service) {
-                    names.push(name.to_owned());
-                }
-            }
-        }
-        names.sort();
-        Ok(names)
-    }
-}
-
-fn parse_line(from: &str, line: &str) -> Option<LogLine> {
-    let (t, rest) = line.split_once(' ')?;
-    let (stream, text) = rest.split_once(' ').unwrap_or((rest, ""));
-    let stream = match stream {
-        "out" => Stream::Out,
-        "err" => Stream::Err,
-        _ => return None,
-    };
-    Some(LogLine { from: from.to_owned(), t: t.parse().ok()?, stream, line: text.to_owned() })
 }
 
 #[cfg(test)]
@@ -221,6 +175,23 @@ mod tests {
         assert_eq!(log.last_lines(), lines);
         assert_eq!(reader.read_new().unwrap(), vec![]);
         assert_eq!(LogReader::new(dir.path().to_owned(), vec!["bus".to_owned()]).read_new().unwrap(), vec![]);
+    }
+
+    #[tokio::test]
+    async fn a_full_log_says_so_and_grows_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs { largest: 1000, ..Logs::new(dir.path().to_owned(), Instant::now()).unwrap() };
+        let logs = Arc::new(logs);
+        for _ in 0..2 {
+            let log = logs.open("api-1").unwrap();
+            for number in 0..100 {
+                log.append(Stream::Out, vec![format!("line {number}")]).unwrap();
+            }
+            assert_eq!(log.last_lines().len(), LAST_LINES, "what it said last is known all the same");
+        }
+        let text = fs_err::read_to_string(dir.path().join("api-1.log")).unwrap();
+        assert!(text.len() < 1200, "{}", text.len());
+        assert_eq!(text.matches(FULL).count(), 1, "{text}");
     }
 
     #[tokio::test]

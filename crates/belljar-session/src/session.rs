@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use belljar_client::wire::SessionView;
 use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionState, TaskState};
-use belljar_sandbox::spec::{Place, SocketSpec};
-use belljar_sandbox::{SandboxError, Zygote};
-use belljar_stack::plan::Plan;
+use belljar_sandbox::spec::{self, Place, SocketSpec};
+use belljar_sandbox::{LimitError, LimitPlan, SandboxError, Zygote};
+use belljar_stack::plan::{Limits, Plan};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::control;
@@ -18,6 +20,9 @@ use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::native::{self, Command, CommandError, CommandSpec, Connection, Native, Shared};
 use crate::timeline::{Timeline, WallClock};
+
+/// After its end a session's last answers have this long to get out.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Everything that a session needs to be told. Directories exist already, made by the store.
 #[derive(Debug, Clone)]
@@ -36,6 +41,10 @@ pub struct Config {
     pub user: User,
     /// Host directories that stay visible wherever they lie: the caller's working directory and PATH.
     pub visible: Vec<PathBuf>,
+    /// Host directories that other sessions have their own in too: of those only what is this session's is shown.
+    pub concealed: Vec<PathBuf>,
+    /// Where its control groups are written down, for whoever removes them if this process is killed.
+    pub groups_file: PathBuf,
     pub clock: WallClock,
 }
 
@@ -51,6 +60,8 @@ pub struct User {
 pub enum LaunchError {
     #[error("cannot seal the session")]
     Sandbox(#[source] SandboxError),
+    #[error("cannot limit the session")]
+    Limits(#[source] LimitError),
     #[error("cannot prepare the session's files")]
     Files(#[source] std::io::Error),
     #[error("cannot listen on the control socket {path}")]
@@ -65,6 +76,7 @@ impl LaunchError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Sandbox(error) => error.code(),
+            Self::Limits(error) => error.code(),
             Self::Files(_) | Self::Control { .. } => ErrorCode::StateDirUnusable,
         }
     }
@@ -87,6 +99,8 @@ pub struct Session {
     shared: Arc<Shared>,
     env: Arc<BTreeMap<String, String>>,
     servers: Vec<JoinHandle<()>>,
+    /// Becomes `true` when the control protocol has given its last answer.
+    answered: watch::Receiver<bool>,
 }
 
 impl std::fmt::Debug for Session {
@@ -106,6 +120,13 @@ impl Config {
         dirs
     }
 
+    /// How the limits of the plan will be carried out.
+    fn limits(&self) -> Result<LimitPlan, LimitError> {
+        let replicas = self.plan.replicas().map(|one| (one.name.to_string(), limits(one.limits)));
+        let tasks = self.plan.tasks.iter().map(|one| (one.name.to_string(), limits(one.limits)));
+        LimitPlan::new(self.id.as_str(), limits(self.plan.limits), replicas.chain(tasks))
+    }
+
     /// What every command of the session gets on top of the caller's environment.
     fn command_env(&self) -> BTreeMap<String, String> {
         let mut env = self.plan.command_env.clone();
@@ -120,6 +141,7 @@ impl Config {
 impl Session {
     /// Seals a session and starts its plan. Returns as soon as it can be spoken to; [`Session::ready`] waits.
     pub async fn launch(zygote: &Arc<Zygote>, config: Config) -> Result<Self, LaunchError> {
+        let limits = config.limits().map_err(LaunchError::Limits)?;
         for dir in config.own_dirs() {
             fs_err::create_dir_all(dir).map_err(LaunchError::Files)?;
         }
@@ -127,14 +149,21 @@ impl Session {
         if !link.is_symlink() {
             fs_err::os::unix::fs::symlink(&config.program, link).map_err(LaunchError::Files)?;
         }
-        let sealed = native::seal(&config).map_err(LaunchError::Files)?;
+        let sealed = native::seal(&config, limits.processes()).map_err(LaunchError::Files)?;
+        let directories = limits.directories();
+        if !directories.is_empty() {
+            let lines: Vec<_> = directories.iter().map(|one| format!("{}\n", one.display())).collect();
+            fs_err::write(&config.groups_file, lines.concat()).map_err(LaunchError::Files)?;
+        }
+        let groups = limits.make().map_err(LaunchError::Limits)?;
         let spec = sealed.spec.clone();
         let zygote = Arc::clone(zygote);
         let init = tokio::task::spawn_blocking(move || zygote.launch(&spec))
             .await
             .map_err(|error| LaunchError::Files(std::io::Error::other(error)))?
             .map_err(LaunchError::Sandbox)?;
-        let connection = Arc::new(Connection::new(init).map_err(LaunchError::Files)?);
+        let connection = Connection::new(init).map_err(LaunchError::Files)?;
+        let connection = Arc::new(connection.with_groups(groups));
 
         let timeline =
             Timeline::create(&config.dir.join("events.jsonl"), config.id.clone(), config.clock.clone())
@@ -165,11 +194,12 @@ impl Session {
             events_written,
             logs,
         };
-        let served = control::serve(&config.control_socket, control);
+        let (last_answer, answered) = watch::channel(false);
+        let served = control::serve(&config.control_socket, control, last_answer);
         servers.push(
             served.map_err(|source| LaunchError::Control { path: config.control_socket.clone(), source })?,
         );
-        Ok(Self { config, handle, shared, env, servers })
+        Ok(Self { config, handle, shared, env, servers, answered })
     }
 
     pub fn config(&self) -> &Config {
@@ -213,6 +243,9 @@ impl Session {
     pub async fn end(&self, why: &str) -> Arc<SessionView> {
         let view = self.handle.end(why).await;
         self.shared.logs_are_whole().await;
+        // Whoever asked for the end is told of it. One that does not read his answer is not waited for.
+        let mut answered = self.answered.clone();
+        let _ = tokio::time::timeout(ANSWERS_WITHIN, answered.wait_for(|&answered| answered)).await;
         view
     }
 }
@@ -222,10 +255,15 @@ impl Drop for Session {
         for server in &self.servers {
             server.abort();
         }
-        self.shared.connection.kill();
+        self.shared.connection.end();
         // A socket that nobody serves would only puzzle; where it is gone already, so much the better.
         let _ = fs_err::remove_file(&self.config.control_socket);
     }
+}
+
+fn limits(limits: Limits) -> spec::Limits {
+    let Limits { pids, memory, cpu } = limits;
+    spec::Limits { pids, memory, cpu }
 }
 
 async fn name_server(

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use belljar_client::wire::TerminalSize;
-use rustix::fs::{Mode, OFlags};
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -29,13 +28,11 @@ pub(crate) struct TerminalOutput(Arc<AsyncFd<OwnedFd>>);
 pub(crate) struct TerminalSizer(Arc<AsyncFd<OwnedFd>>);
 
 impl Terminal {
-    /// Opens a pair: our side, and the side that becomes a process's terminal.
-    pub(crate) fn open(size: TerminalSize) -> std::io::Result<(Self, OwnedFd)> {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
-        grantpt(&master)?;
-        unlockpt(&master)?;
-        let name = ptsname(&master, Vec::new())?;
-        let end = rustix::fs::open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+    /// Takes our side of a terminal, and opens the side that becomes a process's terminal.
+    pub(crate) fn new(master: OwnedFd, size: TerminalSize) -> std::io::Result<(Self, OwnedFd)> {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        // By the descriptor: its name has a meaning in the session only.
+        let end = ioctl_tiocgptpeer(&master, flags)?;
         rustix::io::ioctl_fionbio(&master, true)?;
         let terminal =
             Self(Arc::new(crate::ready_fd::register(master, Interest::READABLE | Interest::WRITABLE)?));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use belljar_model::{ServiceName, StackName, TaskName};
 
-use crate::plan::{Boot, Condition, Filesystem, Home, Protocol, RestartPolicy};
+use crate::plan::{Boot, Condition, Filesystem, Home, Limits, Protocol, RestartPolicy};
 use crate::recipe::Recipe;
 use crate::reference::Template;
 use crate::source::{Place, Text};
@@ -19,6 +19,7 @@ pub(crate) struct StackDecl {
     pub(crate) dir: PathBuf,
     pub(crate) filesystem: Filesystem,
     pub(crate) home: Home,
+    pub(crate) limits: Limits,
     pub(crate) env: Vec<Variable>,
     pub(crate) inherit_env: Vec<String>,
     pub(crate) services: Vec<ServiceDecl>,
@@ -50,6 +51,7 @@ pub(crate) struct Process {
     pub(crate) env: Vec<Variable>,
     pub(crate) env_files: Vec<Text>,
     pub(crate) after: Option<Vec<AfterDecl>>,
+    pub(crate) limits: Limits,
 }
 
 #[derive(Debug, Clone)]
@@ -179,6 +181,7 @@ impl ServiceDecl {
                 env: join(base.process.env, self.process.env, |one| one.name.clone()),
                 env_files: self.process.env_files,
                 after: self.process.after.or(base.process.after),
+                limits: self.process.limits,
             },
             init: base.init,
             flags: base.flags,

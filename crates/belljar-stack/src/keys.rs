@@ -13,6 +13,7 @@ pub(crate) enum Level {
     Port,
     Ready,
     Stop,
+    Limits,
     Requires,
     Recipe,
     Parameter,
@@ -31,6 +32,7 @@ impl Level {
             Self::Port => "a port",
             Self::Ready => "`ready`",
             Self::Stop => "`stop`",
+            Self::Limits => "`limits`",
             Self::Requires => "`requires`",
             Self::Recipe => "a recipe",
             Self::Parameter => "a parameter",
@@ -49,20 +51,21 @@ impl Level {
                 "home",
                 "env",
                 "inherit_env",
+                "limits",
                 "service",
                 "task",
                 "suite",
             ],
             Self::Service => &[
                 "use", "with", "run", "shell", "cwd", "env", "env_file", "after", "ports", "ready", "volume",
-                "volumes", "files", "stop", "replicas", "boot", "restart",
+                "volumes", "files", "stop", "replicas", "boot", "restart", "limits",
             ],
             Self::RecipeService => &[
                 "run", "shell", "cwd", "env", "after", "ports", "ready", "volume", "volumes", "files",
                 "stop", "replicas", "boot", "restart", "init", "flags",
             ],
             Self::Task => {
-                &["run", "shell", "cwd", "env", "env_file", "after", "prepare", "inputs", "timeout"]
+                &["run", "shell", "cwd", "env", "env_file", "after", "prepare", "inputs", "timeout", "limits"]
             }
             Self::Suite => &[
                 "scenarios",
@@ -84,6 +87,7 @@ impl Level {
                 "stable",
             ],
             Self::Stop => &["signal", "within"],
+            Self::Limits => &["pids", "memory", "cpu"],
             Self::Requires => &["env", "commands", "capabilities"],
             Self::Recipe => &["summary", "parameters", "programs", "service", "outputs"],
             Self::Parameter => &["type", "default", "pattern", "doc"],
@@ -126,7 +130,6 @@ const fn value(level: Level, key: &'static str, value: &'static str, why: &'stat
 }
 
 const NATIVE_ONLY: &str = "replicas run on the native backend, as processes in namespaces of their own";
-const NO_LIMITS: &str = "replicas share the machine's processors and memory without a limit";
 const NO_IMAGES: &str = "the native backend runs programs of this machine: write `run`, or `use` a recipe";
 const ONE_USER: &str = "everything runs as one inner user";
 const NO_SECRETS: &str =
@@ -143,12 +146,10 @@ const NOT_CARRIED_OUT: &[NotCarriedOut] = &[
     key(Level::Top, "secrets", NO_SECRETS),
     key(Level::Top, "experiment", "one stack is tried in one way at a time"),
     key(Level::Top, "branch", "data lives as long as its session"),
-    key(Level::Top, "limits", NO_LIMITS),
     key(Level::Top, "hunt", "`belljar test --count N` repeats scenarios as they are"),
     key(Level::Top, "recipe", "write the recipe into `recipes/NAME.toml` beside the stack file"),
     key(Level::Service, "image", NO_IMAGES),
     key(Level::Service, "user", ONE_USER),
-    key(Level::Service, "limits", NO_LIMITS),
     key(
         Level::Service,
         "publish",
@@ -159,13 +160,13 @@ const NOT_CARRIED_OUT: &[NotCarriedOut] = &[
     key(Level::Task, "with", "recipes make services"),
     key(Level::Task, "image", NO_IMAGES),
     key(Level::Task, "user", ONE_USER),
-    key(Level::Task, "limits", NO_LIMITS),
     key(Level::Task, "ports", SERVICES_ONLY),
     key(Level::Task, "ready", "a task is done when it has ended with code 0"),
     key(Level::Task, "volume", SERVICES_ONLY),
     key(Level::Task, "volumes", SERVICES_ONLY),
     key(Level::Task, "files", SERVICES_ONLY),
     key(Level::Task, "stop", "a task that has to end early is killed"),
+    key(Level::Limits, "sessions", "`belljar test -j` says how many scenarios run at once"),
     value(Level::Suite, "kind", "pytest", EXECUTABLES_ONLY),
     value(Level::Suite, "kind", "go", EXECUTABLES_ONLY),
     value(Level::Suite, "kind", "cargo", EXECUTABLES_ONLY),
@@ -195,7 +196,7 @@ mod tests {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/stack-file.md");
         let page = fs_err::read_to_string(page).unwrap();
         let (carried_out, not) = page.split_once("## Not carried out yet").unwrap();
-        for level in [Level::Top, Level::Service, Level::Task, Level::Suite, Level::Ready] {
+        for level in [Level::Top, Level::Service, Level::Task, Level::Suite, Level::Ready, Level::Limits] {
             for key in level.keys() {
                 let named =
                     [format!("`{key}`"), format!("[{key}.NAME]")].iter().any(|one| carried_out.contains(one));

@@ -13,6 +13,7 @@ pub mod plan;
 mod planner;
 mod programs;
 mod read;
+mod read_limits;
 mod read_service;
 mod readiness;
 mod recipe;

@@ -29,6 +29,8 @@ pub struct Plan {
     pub dir: PathBuf,
     pub filesystem: Filesystem,
     pub home: Home,
+    /// What everything in the session may use together.
+    pub limits: Limits,
     /// In the order of the file.
     pub services: Vec<ServicePlan>,
     pub tasks: Vec<TaskPlan>,
@@ -63,6 +65,17 @@ pub enum Home {
     Host,
     /// An empty directory that ends with the session.
     Private,
+}
+
+/// What somebody may use of the machine at most. Nothing said is no limit of this kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Processes and threads.
+    pub pids: Option<u32>,
+    /// Bytes of memory, files in memory (`/tmp`) among them.
+    pub memory: Option<u64>,
+    /// Thousandths of a processor's time.
+    pub cpu: Option<u32>,
 }
 
 /// A part of a stack that others can come after.
@@ -153,6 +166,8 @@ pub struct ReplicaPlan {
     /// Whole: nothing is inherited on top of it.
     pub env: BTreeMap<String, String>,
     pub cwd: PathBuf,
+    /// What this replica may use.
+    pub limits: Limits,
     pub volumes: Vec<VolumePlan>,
     pub files: Vec<FilePlan>,
     pub ready: ReadyPlan,
@@ -209,6 +224,7 @@ pub struct TaskPlan {
     pub argv: Vec<String>,
     pub env: BTreeMap<String, String>,
     pub cwd: PathBuf,
+    pub limits: Limits,
     pub after: Vec<Dependency>,
     pub timeout: Duration,
 }

@@ -94,6 +94,7 @@ impl<'a> Planner<'a> {
             dir: stack.dir.clone(),
             filesystem: stack.filesystem,
             home: stack.home,
+            limits: stack.limits,
             command_env: command_env(&services),
             services,
             tasks,
@@ -187,6 +188,7 @@ impl<'a> Planner<'a> {
             argv,
             init,
             env: self.environment(&service.process, own),
+            limits: service.process.limits,
             volumes: service.volumes.iter().map(|one| self.volume_plan(service, number, one)).collect(),
             files: service.files.iter().map(|(path, text)| self.file(path, text, own)).collect(),
             ready: self.ready(service, number, &cwd),
@@ -227,6 +229,7 @@ impl<'a> Planner<'a> {
             argv: self.argv(task.process.command.as_ref(), own, &cwd),
             env: self.environment(&task.process, own),
             cwd,
+            limits: task.process.limits,
             after: self.dependencies(&task.process),
             timeout: task.timeout.unwrap_or(TASK_TIMEOUT),
         }

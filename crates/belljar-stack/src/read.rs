@@ -52,6 +52,7 @@ impl Walk {
             dir,
             filesystem: filesystem.unwrap_or(Filesystem::Host),
             home: home.unwrap_or(Home::Host),
+            limits: self.limits(top.get("limits")),
             env: self.variables(top.get("env"), Author::Stack),
             inherit_env: top.get("inherit_env").map(|node| self.variable_names(node)).unwrap_or_default(),
             services,

@@ -142,6 +142,7 @@ impl Walk {
             env: self.variables(table.get("env"), author),
             env_files: env_files.unwrap_or_default(),
             after: table.get("after").map(|node| self.after(node)),
+            limits: self.limits(table.get("limits")),
         }
     }
 

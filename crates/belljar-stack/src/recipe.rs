@@ -13,7 +13,7 @@ use crate::declare::{ServiceDecl, StackDecl, UsedRecipe};
 use crate::fault::{Fault, Faults};
 use crate::keys::Level;
 use crate::near::suggestion;
-use crate::plan::{Filesystem, Home};
+use crate::plan::{Filesystem, Home, Limits};
 use crate::planner::Planner;
 use crate::read_service::Services;
 use crate::reference::{Author, Template};
@@ -145,7 +145,9 @@ impl RecipeBook {
         self.recipes.get(name)
     }
 
-    fn add(&mut self, source: SourceFile) -> Result<(), Faults> {
+    /// Reads one recipe, checks it whole and takes it in, in place of one of the same name. A recipe is called
+    /// as its file is, without `.toml`.
+    pub fn add(&mut self, source: SourceFile) -> Result<(), Faults> {
         let recipe = Recipe::parse(&Arc::new(source))?;
         self.recipes.insert(recipe.name.clone(), recipe);
         Ok(())
@@ -197,6 +199,7 @@ impl Recipe {
             dir: PathBuf::from("/"),
             filesystem: Filesystem::Host,
             home: Home::Host,
+            limits: Limits::default(),
             env: Vec::new(),
             inherit_env: Vec::new(),
             services: vec![ServiceDecl { recipe: Some(used), ..self.service.clone() }],

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::StoreError;
+use crate::groups;
 use crate::lock::{self, Held};
 use crate::remove::{self, RemoveError};
 use crate::rows::Table;
@@ -182,6 +183,7 @@ impl Cleaning<'_> {
             match claimed.map_err(StoreError::unusable(path, "it cannot be claimed"))? {
                 None => return Ok(None),
                 Some(dir) => {
+                    groups::remove_of(id, path).map_err(as_store_error)?;
                     bytes = contents_but_lock(dir.file(), path)?;
                     claim = Some(dir);
                 }
@@ -240,6 +242,7 @@ impl Cleaning<'_> {
         if self.store.registry().read(|connection, _| table.has(connection, id))? {
             return Ok(None);
         }
+        groups::remove_of(id, path).map_err(as_store_error)?;
         let bytes = contents_but_lock(dir.file(), path)?;
         remove_husk(path)?;
         Ok(Some(Removed { id: id.to_owned(), what, bytes }))

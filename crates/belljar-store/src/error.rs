@@ -58,6 +58,9 @@ pub enum StoreError {
     /// The id is not one that a run can have, or has been used.
     #[error("`{id}` cannot be the id of a run: {reason}")]
     RunIdRefused { id: String, reason: &'static str },
+    /// The run's directory was removed while it was being made.
+    #[error("the directory of run `{id}` was removed while the run was being created")]
+    RunRemoved { id: String },
     /// The registry has no such run that has not ended.
     #[error("there is no run `{id}` under way")]
     RunNotFound { id: String },
@@ -103,8 +106,20 @@ impl StoreError {
             | Self::SessionRemoved { .. }
             | Self::StateNotSettable { .. }
             | Self::RunIdRefused { .. }
+            | Self::RunRemoved { .. }
             | Self::RunNotFound { .. }
             | Self::ReadOnly => ErrorCode::Internal,
+        }
+    }
+
+    /// Whether creating something failed because a clean removed, or just claims, its directory.
+    pub(crate) fn is_of_a_clean(&self) -> bool {
+        match self {
+            Self::SessionRemoved { .. } | Self::RunRemoved { .. } => true,
+            Self::StateDirUnusable { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ResourceBusy)
+            }
+            _ => false,
         }
     }
 

@@ -18,6 +18,7 @@ pub mod artifacts;
 mod clean;
 mod discard;
 mod error;
+mod groups;
 mod lock;
 mod name_wish;
 mod registry;

@@ -48,7 +48,16 @@ impl Registry {
             // Asked again inside of the transaction: another process may have been faster.
             registry.write(|transaction| {
                 let found = schema::version(transaction, &registry.path)?;
-                if found < schema::CURRENT { schema::migrate(transaction, found) } else { Ok(()) }
+                if found == schema::CURRENT {
+                    return Ok(());
+                }
+                // A migration rewrites pages: on a damaged one it would spoil what can still be read.
+                let verdict: String =
+                    transaction.query_one("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+                if verdict != "ok" {
+                    return Err(StoreError::corrupt(&registry.path, verdict).into());
+                }
+                schema::migrate(transaction, found)
             })?;
         }
         Ok(registry)
@@ -133,18 +142,22 @@ impl Fail {
 /// Damage is told from a disk that is full or a file that may not be opened: only the first is no accident of
 /// the moment.
 fn sqlite_error(path: &Path, source: rusqlite::Error) -> StoreError {
+    const OTHER_TABLES: &str = "its tables are not what belljar makes";
     let what = match &source {
-        rusqlite::Error::SqliteFailure(failure, message) => match failure.code {
+        rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
             SqliteCode::NotADatabase => Some("it is not an SQLite database"),
             SqliteCode::DatabaseCorrupt => Some("SQLite finds it malformed"),
-            // The queries are this program's own: what they name is missing from the file.
-            SqliteCode::Unknown if message.as_ref().is_some_and(|text| text.contains("no such")) => {
-                Some("a table or column is missing")
+            // The queries are this program's own, and what may be taken already has been looked at before: what
+            // does not fit them is the file.
+            SqliteCode::Unknown | SqliteCode::ConstraintViolation | SqliteCode::TypeMismatch => {
+                Some(OTHER_TABLES)
             }
             _ => None,
         },
+        rusqlite::Error::SqlInputError { .. } => Some(OTHER_TABLES),
         rusqlite::Error::InvalidColumnType(..)
         | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::Utf8Error(..)
         | rusqlite::Error::IntegralValueOutOfRange(..) => Some("a value is not of its column's kind"),
         _ => None,
     };
@@ -163,7 +176,8 @@ fn sqlite_error(path: &Path, source: rusqlite::Error) -> StoreError {
 fn exists(path: &Path) -> Result<bool, StoreError> {
     match fs_err::metadata(path) {
         Ok(metadata) if !metadata.is_file() => Err(StoreError::corrupt(path, "it is not a file")),
-        Ok(metadata) if metadata.len() == 0 => Err(StoreError::corrupt(path, "it is empty")),
+        // To SQLite a file of one byte is as empty, and the log beside it of no use: it would remove that.
+        Ok(metadata) if metadata.len() <= 1 => Err(StoreError::corrupt(path, "it is empty")),
         Ok(_) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(StoreError::unusable(path, "it cannot be looked at")(error)),
@@ -220,14 +234,12 @@ fn connect_to_write(path: &Path) -> Result<Connection, StoreError> {
 }
 
 fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
-    let has = |suffix: &str| {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(suffix);
-        Path::new(&beside).exists()
-    };
-    // Without a log there is no writer, and has been none since the file was made or copied. SQLite would
-    // create the log to read; told that the file does not change, it does not.
-    let immutable = !(has("-wal") && has("-shm"));
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    // Without anything in a log there is no writer, and has been none since the file was made or copied. SQLite
+    // would create the log to read; told that the file does not change, it does not. A log has to be read too,
+    // whether its index was copied along or not: what was written last is nowhere else.
+    let immutable = fs_err::metadata(Path::new(&log)).map_or(true, |log| log.len() == 0);
     let connect = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = if immutable {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use belljar_model::{SessionId, SessionName, SessionState, StackName};
 
 use crate::error::StoreError;
+use crate::groups;
 use crate::lock::{self, Held};
 use crate::name_wish::NameWish;
 
@@ -102,6 +103,11 @@ impl SessionDir {
 
     pub fn artifacts(&self) -> PathBuf {
         self.root.join("artifacts")
+    }
+
+    /// Where the control groups of the session are written down, a path a line.
+    pub fn control_groups(&self) -> PathBuf {
+        self.root.join(groups::FILE_NAME)
     }
 
     pub fn plan(&self) -> PathBuf {

@@ -51,15 +51,16 @@ impl Store {
     /// Its directory stands and its lock is held before anybody can know of it; the name is decided in one
     /// transaction with its registration, so of two who want the same exactly one gets it.
     pub fn create_session(&self, new: &NewSession) -> Result<OwnedSession, StoreError> {
-        let root = self.sessions_dir.join(new.id.as_str());
-        make_new_dir(&root, || StoreError::SessionIdTaken { id: new.id.clone() })?;
-        let dir = SessionDir::new(root);
-        let created = self.create_in(new, &dir);
-        if created.is_err() {
-            // Nobody knows of it yet. What cannot be removed now, `clean` removes.
-            drop(remove::tree(dir.root()));
-        }
-        created
+        let dir = SessionDir::new(self.sessions_dir.join(new.id.as_str()));
+        again_where_cleaned(|| {
+            make_new_dir(dir.root(), || StoreError::SessionIdTaken { id: new.id.clone() })?;
+            let created = self.create_in(new, &dir);
+            if created.is_err() {
+                // Nobody knows of it yet. What cannot be removed now, `clean` removes.
+                drop(remove::tree(dir.root()));
+            }
+            created
+        })
     }
 
     /// Every session that there is something left of, the newest last.
@@ -139,12 +140,14 @@ impl Store {
         let refused = |reason| StoreError::RunIdRefused { id: new.id.clone(), reason };
         run::check_id(&new.id).map_err(refused)?;
         let root = self.runs_dir.join(&new.id);
-        make_new_dir(&root, || refused("it has been used already"))?;
-        let created = self.create_run_in(new, &root);
-        if created.is_err() {
-            drop(remove::tree(&root));
-        }
-        created
+        again_where_cleaned(|| {
+            make_new_dir(&root, || refused("it has been used already"))?;
+            let created = self.create_run_in(new, &root);
+            if created.is_err() {
+                drop(remove::tree(&root));
+            }
+            created
+        })
     }
 
     /// Records that a run has ended, and what came of it in one line.
@@ -272,8 +275,7 @@ impl Store {
             Held::create(&lock_path).map_err(StoreError::unusable(&lock_path, "its lock cannot be made"))?;
         self.registry.write(|transaction| {
             if !lock.is_linked().map_err(StoreError::unusable(&lock_path, "it cannot be looked at"))? {
-                let reason = "its directory was removed while it was being created";
-                return Err(StoreError::RunIdRefused { id: new.id.clone(), reason }.into());
+                return Err(StoreError::RunRemoved { id: new.id.clone() }.into());
             }
             rows::insert_run(transaction, new)
         })?;
@@ -298,6 +300,20 @@ impl Store {
         };
         point().map_err(StoreError::unusable(&latest, "it cannot be pointed to the newest session"))
     }
+}
+
+/// Creates something whose directory a `clean` may take for what a killed creator left: the creator slept, or the
+/// clock jumped, for longer than the grace that a clean gives. Nobody has heard of it yet, so it is made anew.
+fn again_where_cleaned<T>(mut create: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    /// Each time it takes another such accident.
+    const ATTEMPTS: usize = 20;
+    for _ in 1..ATTEMPTS {
+        match create() {
+            Err(error) if error.is_of_a_clean() => {}
+            done => return done,
+        }
+    }
+    create()
 }
 
 fn remove_latest(latest: &Path) -> Result<(), StoreError> {

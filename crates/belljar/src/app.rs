@@ -32,6 +32,13 @@ pub(crate) struct Found {
 }
 
 impl App {
+    /// Says which variables a command does not get.
+    pub(crate) fn note_left_out(&self) {
+        for name in self.env.left_out() {
+            self.printer.note(&format!("note: the variable {name} is not UTF-8 and is left out"));
+        }
+    }
+
     /// Milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> i64 {
         jiff::Timestamp::now().as_millisecond() + self.env.clock_offset_ms()

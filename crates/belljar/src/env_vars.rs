@@ -20,24 +20,37 @@ const PATH: &str = "PATH";
 
 /// The environment that belljar was started with.
 #[derive(Debug, Clone)]
-pub(crate) struct Environment(BTreeMap<String, String>);
+pub(crate) struct Environment {
+    variables: BTreeMap<String, String>,
+    left_out: Vec<String>,
+}
 
 impl Environment {
     /// Reads it once. Variables that are not UTF-8 cannot be passed on and are left out.
     pub(crate) fn read() -> Self {
-        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
-        Self(std::env::vars_os().filter_map(text).collect())
+        let mut read = Self { variables: BTreeMap::new(), left_out: Vec::new() };
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => drop(read.variables.insert(name, value)),
+                (Ok(name), Err(_)) => read.left_out.push(name),
+                (Err(name), _) => read.left_out.push(name.to_string_lossy().into_owned()),
+            }
+        }
+        read
     }
 
     pub(crate) fn all(&self) -> &BTreeMap<String, String> {
-        &self.0
+        &self.variables
+    }
+
+    /// The names of those that could not be taken along.
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// A variable that is set and not empty.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     pub(crate) fn home(&self) -> PathBuf {

@@ -7,6 +7,7 @@ use belljar_client::ClientError;
 use belljar_client::wire::{ErrorBody, ErrorView};
 use belljar_model::name::NameError;
 use belljar_model::{ErrorCode, ExitCode};
+use belljar_sandbox::SandboxError;
 use belljar_session::{CommandError, LaunchError, NotReady};
 use belljar_stack::{Faults, PlanError};
 use belljar_store::StoreError;
@@ -55,6 +56,16 @@ impl CliError {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         if let Self::Failure(failure) = &mut self {
             failure.hints.push(hint.into());
+        }
+        self
+    }
+
+    /// A command that is only there to check something: that it cannot be started is a wrong command line.
+    pub(crate) fn of_check(mut self) -> Self {
+        if let Self::Failure(failure) = &mut self
+            && matches!(failure.code, ErrorCode::CommandNotFound | ErrorCode::CommandNotExecutable)
+        {
+            failure.exit = Some(ExitCode::USAGE);
         }
         self
     }
@@ -163,7 +174,17 @@ impl From<PlanError> for CliError {
 impl From<LaunchError> for CliError {
     fn from(error: LaunchError) -> Self {
         let failure = Self::of(error.code(), &error);
+        let entrance = match &error {
+            LaunchError::Sandbox(SandboxError::Os { errno, path: Some(_), .. }) => {
+                *errno == rustix::io::Errno::ACCESS.raw_os_error()
+            }
+            _ => false,
+        };
         match error.code() {
+            ErrorCode::SandboxRefused if entrance => failure.hint(
+                "a session is one plain user: where root runs it, it enters what root owns, and no directory that \
+                 only another user may enter",
+            ),
             ErrorCode::SandboxRefused => failure.hint("`belljar doctor` says what this machine can do"),
             _ => failure,
         }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use belljar_model::{SessionId, SessionState};
 use belljar_sandbox::Zygote;
@@ -25,7 +26,7 @@ pub(crate) struct Launch {
 pub(crate) struct Hosted {
     pub(crate) session: Session,
     pub(crate) owned: OwnedSession,
-    store: Store,
+    store: Arc<Store>,
     runtime: RuntimeDir,
     keeper: tokio::task::JoinHandle<()>,
 }
@@ -80,7 +81,7 @@ pub(crate) fn visible(app: &App) -> Result<Vec<PathBuf>> {
 
 /// Plans, registers and launches. When it fails nothing stays, in the registry or elsewhere.
 pub(crate) async fn launch(app: &App, zygote: &Arc<Zygote>, launch: Launch) -> Result<Hosted> {
-    let store = app.store()?;
+    let store = Arc::new(app.store()?);
     let runtime = RuntimeDir::choose(&app.env.runtime_dirs(App::uid()), App::uid())?;
     let id = SessionId::from_random(random()?);
     let control_socket = runtime.socket(&id);
@@ -130,26 +131,43 @@ async fn launch_owned(
         program: App::program()?,
         user: app.user(),
         visible: visible(app)?,
+        concealed: vec![app.state_dir.clone(), runtime.path().to_owned()],
+        groups_file: owned.dir().control_groups(),
         clock: app.clock(),
     };
     Ok(Session::launch(zygote, config).await?)
 }
 
-/// Keeps the registry's idea of the session's state up to date.
-fn keep_state(store: &Store, session: &Session) -> tokio::task::JoinHandle<()> {
+/// How long after a failure the registry is told again what the session does.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_millis(100);
+
+/// Keeps the registry's idea of the session's state up to date. A disk that is full for a moment delays it, and no
+/// more.
+fn keep_state(store: &Arc<Store>, session: &Session) -> tokio::task::JoinHandle<()> {
     let mut states = session.handle().state();
     let dir = store.state_dir().to_owned();
+    let shared = Arc::clone(store);
     let id = session.config().id.clone();
     tokio::spawn(async move {
-        let Ok(store) = Store::open(&dir) else { return };
+        // The same connection: opening another takes as long as everything that is written through it.
+        let mut store = Some(shared);
         loop {
             let state = *states.borrow_and_update();
             if state == SessionState::Ended {
                 return;
             }
-            // The lock says whether it lives; a state that is a little old is all that is lost here.
-            let _ = store.set_state(&id, state);
-            if states.changed().await.is_err() {
+            if store.is_none() {
+                store = Store::open(&dir).ok().map(Arc::new);
+            }
+            let told = store.as_ref().is_some_and(|store| store.set_state(&id, state).is_ok());
+            let changed = if told {
+                states.changed().await
+            } else {
+                // Whatever is wrong with the connection is not to be met again.
+                store = None;
+                tokio::time::timeout(TOLD_AGAIN_AFTER, states.changed()).await.unwrap_or(Ok(()))
+            };
+            if changed.is_err() {
                 return;
             }
         }
@@ -177,11 +195,13 @@ impl Hosted {
         drop(session);
         runtime.remove_session(&id)?;
         store.end_session(&id, app.now_ms(), false)?;
-        if keep {
-            store.drop_volumes(&owned)?;
-        } else {
-            store.discard_session(owned)?;
+        if !keep {
+            return Ok(store.discard_session(owned)?);
         }
-        Ok(())
+        let dropped = store.drop_volumes(&owned);
+        // The kernel lets go of the lock when this process has ended, zygote and all. Whoever waits for the lock,
+        // as `down` does, waits for that.
+        std::mem::forget(owned);
+        Ok(dropped?)
     }
 }

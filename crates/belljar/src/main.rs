@@ -9,9 +9,12 @@ mod hosting;
 mod printer;
 mod signals;
 
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode as ProcessExit;
 use std::sync::Arc;
 
+use belljar_model::ErrorCode;
 use belljar_sandbox::Zygote;
 use clap::Parser as _;
 
@@ -20,6 +23,7 @@ use crate::commands::Needs;
 use crate::error::{CliError, Result, internal};
 
 fn main() -> ProcessExit {
+    tell_of_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return cli::usage_error(&error),
@@ -40,10 +44,24 @@ fn main() -> ProcessExit {
 fn run(cli: &Cli, zygote: Option<Arc<Zygote>>) -> Result<belljar_model::ExitCode> {
     let app = cli.app()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(internal)?;
-    let result = runtime.block_on(commands::run(&cli.command, app, zygote));
+    let command = AssertUnwindSafe(|| runtime.block_on(commands::run(&cli.command, app, zygote)));
+    let result = catch_unwind(command).unwrap_or_else(|_| {
+        let error = CliError::new(ErrorCode::Internal, "belljar itself failed");
+        Err(error.hint("what it said of that belongs into a report"))
+    });
     // What still runs belongs to nobody any more; waiting for it would only hold the caller.
     runtime.shutdown_background();
     result
+}
+
+/// A panic says where and why in one line, and ends with the documented code of a bug.
+fn tell_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let why = panic.payload_as_str().unwrap_or("without a word");
+        // Nobody can be told that nobody can be told.
+        let _ = writeln!(std::io::stderr(), "belljar itself failed at {place}: {why}");
+    }));
 }
 
 fn finish(cli: &Cli, result: Result<belljar_model::ExitCode>) -> ProcessExit {

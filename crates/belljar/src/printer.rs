@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 
-use belljar_model::ExitCode;
+use belljar_model::{ErrorCode, ExitCode};
 use serde::Serialize;
 
 use crate::error::{CliError, Result, internal};
@@ -51,7 +51,10 @@ impl Printer {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 Err(CliError::Silent(ExitCode::OK))
             }
-            Err(error) => Err(internal(error)),
+            Err(error) => {
+                let message = format!("cannot write to standard output: {error}");
+                Err(CliError::new(ErrorCode::OutputFailed, message))
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod crash;
 mod events;
 mod faults;
 mod harness;
+mod hostile;
 mod lifecycle;
 mod logs;
 mod messages;

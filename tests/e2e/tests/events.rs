@@ -168,3 +168,16 @@ fn a_host_that_is_killed_leaves_a_timeline_that_can_be_read() {
     let printed = env.run(&format!("events --json -s {id}")).ok();
     assert_eq!(Recording::read(&printed.stdout).unwrap().events, recording.events);
 }
+
+#[test]
+fn damage_in_the_timeline_of_a_live_session_is_told() {
+    let env = world!();
+    env.stack(WEB);
+    env.up();
+    let path = env.files_named("events.jsonl").remove(0);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("{\"v\":1,\"seq\":3", "GARBAGE", 1)).unwrap();
+    env.run("events --json").json_error(belljar_model::ErrorCode::StoreCorrupt);
+    std::fs::write(&path, text).unwrap();
+    env.run("events").ok();
+}

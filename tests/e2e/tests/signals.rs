@@ -108,3 +108,24 @@ fn sigterm_to_the_host_process_ends_its_session_in_order() {
     let listed = env.run("ls --all --json").json();
     assert_eq!(listed["sessions"][0]["state"], "ended", "{listed:#}");
 }
+
+#[test]
+fn a_command_that_does_not_read_its_input_can_be_interrupted() {
+    let env = world!();
+    env.stack("[service.web]\nrun = \"{fixture} stay\"");
+    env.up();
+    // More than fits into the pipes and windows on the way.
+    let input = vec![b'y'; 4 << 20];
+    let running =
+        env.belljar(["exec", "--", "{fixture}", "stay", "--tag", "deaf"]).stdin(input.clone()).spawn();
+    belljar_e2e::eventually("it runs", belljar_e2e::LONG, || env.processes("--tag deaf").pop());
+    running.signal(Signal::INT);
+    assert_eq!(running.finish().code(), 130);
+    // Whoever is killed takes his command along.
+    let running = env.belljar(["exec", "--", "{fixture}", "stay", "--tag", "deaf2"]).stdin(input).spawn();
+    belljar_e2e::eventually("it runs", belljar_e2e::LONG, || env.processes("--tag deaf2").pop());
+    running.signal(Signal::KILL);
+    assert_eq!(running.finish().code(), 137);
+    env.run("wait --for idle --within 20s").ok();
+    assert!(env.processes("--tag deaf2").is_empty());
+}

@@ -98,7 +98,7 @@ fn a_command_that_is_not_there_is_not_waited_for() {
     env.up();
     let output = env.run("eventually --within 60s -- no-such-command-anywhere");
     assert!(output.took < Duration::from_secs(20), "it can never succeed: {output}");
-    output.ends_with(127);
+    output.ends_with(2).complains(&["command-not-found"]);
 }
 
 #[test]
@@ -132,4 +132,16 @@ fn durations_are_checked() {
     env.run("wait --for ready --within soon").ends_with(2).complains(&["soon"]);
     env.run("eventually --within 10 -- true").ends_with(2).complains(&["`10`"]);
     env.run("wait --for nonsense --within 1s").ends_with(2);
+}
+
+#[test]
+fn a_check_that_hangs_does_not_outlast_its_time() {
+    let env = world!();
+    env.stack(WEB);
+    env.up();
+    let output = env.run("always --for 300ms --json -- {fixture} stay");
+    assert!(output.took < Duration::from_secs(20), "{output}");
+    output.json_error(belljar_model::ErrorCode::AlwaysViolated);
+    // It held once, and was looking again when its time was over.
+    env.run("always --for 700ms -- {fixture} exit 0 --after 400").ok();
 }

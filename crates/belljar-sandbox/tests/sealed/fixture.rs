@@ -27,6 +27,29 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
             stream.read_to_string(&mut text).unwrap();
             crate::say(&text);
         }
+        ["owner", zygote, network, deed @ ..] => crate::owner::run(zygote, network, deed),
+        // Takes no connection before something has been sent over it, and so leaves it half made.
+        ["defer", port] => {
+            let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port.parse().unwrap())).unwrap();
+            defer(&listener);
+            crate::say("listening");
+            forever();
+        }
+        // Binds a name without a file, and passes the socket on over its standard input.
+        ["abstract", name] => {
+            use std::os::linux::net::SocketAddrExt as _;
+            let name = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+            let listener = UnixListener::bind_addr(&name).unwrap();
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = rustix::net::SendAncillaryBuffer::new(&mut space);
+            let fds = [std::os::fd::AsFd::as_fd(&listener)];
+            assert!(ancillary.push(rustix::net::SendAncillaryMessage::ScmRights(&fds)));
+            let text = [std::io::IoSlice::new(b"x")];
+            rustix::net::sendmsg(std::io::stdin(), &text, &mut ancillary, rustix::net::SendFlags::empty())
+                .unwrap();
+            crate::say("passed");
+            forever();
+        }
         ["datagram", path] => {
             UnixDatagram::unbound().unwrap().send_to(b"READY=1", path).unwrap();
         }
@@ -54,6 +77,23 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         _ => return ExitCode::FAILURE,
     }
     ExitCode::SUCCESS
+}
+
+#[expect(unsafe_code, reason = "nobody offers this option safely")]
+fn defer(listener: &TcpListener) {
+    let (fd, seconds) = (std::os::fd::AsRawFd::as_raw_fd(listener), 20_i32);
+    let length = libc::socklen_t::try_from(size_of_val(&seconds)).unwrap();
+    // SAFETY: the value is a live integer of the length that is said.
+    let result = unsafe {
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_DEFER_ACCEPT,
+            (&raw const seconds).cast::<libc::c_void>(),
+            length,
+        )
+    };
+    assert_eq!(result, 0);
 }
 
 fn forever() -> ! {

@@ -5,6 +5,7 @@
 mod cases;
 mod fixture;
 mod measure;
+mod owner;
 mod world;
 
 use std::io::Write as _;

@@ -30,6 +30,8 @@ pub(crate) fn spec(replicas: u8) -> SessionSpec {
         keep: Vec::new(),
         keep_if_present: vec![this().parent().unwrap().to_owned()],
         writable: Vec::new(),
+        concealed: Vec::new(),
+        processes: 4096,
         etc: vec![("/etc/hosts".into(), "127.0.0.1 localhost\n10.9.0.2 db\n".into())],
     }
 }
@@ -105,6 +107,13 @@ impl Session {
         Ok(Self { init, next: Cell::new(1), exits: RefCell::default() })
     }
 
+    /// Ends it, and waits until it is dead.
+    pub(crate) fn end(self) {
+        let pidfd = self.init.pidfd().try_clone_to_owned().unwrap();
+        drop(self);
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&second())).unwrap();
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.next.replace(self.next.get() + 1)
     }
@@ -144,11 +153,20 @@ impl Session {
     }
 
     pub(crate) fn spawn(&self, spec: ProcessSpec) -> Result<Process, SandboxError> {
-        let (output, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let null = File::open("/dev/null").unwrap();
+        self.try_spawn_with(spec, null.as_fd())
+    }
+
+    /// Starts something with this as its standard input.
+    pub(crate) fn spawn_with(&self, spec: ProcessSpec, input: BorrowedFd<'_>) -> Process {
+        self.try_spawn_with(spec, input).unwrap()
+    }
+
+    fn try_spawn_with(&self, spec: ProcessSpec, input: BorrowedFd<'_>) -> Result<Process, SandboxError> {
+        let (output, writer) = pipe_with(PipeFlags::CLOEXEC).unwrap();
         let unit = self.number();
         let ask = Ask::Spawn(ProcessSpec { unit, ..spec });
-        let id = self.send(ask, &[null.as_fd(), writer.as_fd(), writer.as_fd()]);
+        let id = self.send(ask, &[input, writer.as_fd(), writer.as_fd()]);
         drop(writer);
         match self.answer(id)?.0 {
             Answer::Spawned { pid } => Ok(Process { unit, pid, output: BufReader::new(File::from(output)) }),

@@ -2,21 +2,25 @@
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::header::{CONNECTION, UPGRADE};
 use axum::response::Response;
-use belljar_client::frame::{Frame, FrameReader, write_frame};
+use belljar_client::frame::{Frame, FrameReader, STDIN_WINDOW, write_frame};
 use belljar_client::wire::{EXEC_UPGRADE, ErrorView, ExecRequest, TerminalSize};
 use belljar_model::ErrorCode;
+use belljar_sandbox::SandboxError;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::{Control, Refusal};
@@ -27,6 +31,9 @@ use crate::terminal::Terminal;
 const LONGEST_BODY: usize = 8 << 20;
 /// After the command has ended its output is read for this long at most; a child may keep it open.
 const OUTPUT_ENDS_WITHIN: std::time::Duration = std::time::Duration::from_millis(300);
+/// How many pieces of standard input may wait for the command: a full window of the smallest ones that a sensible
+/// sender makes.
+const PIECES_WAITING: usize = STDIN_WINDOW / 64;
 /// How many frames may wait for a slow reader before the command has to wait.
 const FRAMES_WAITING: usize = 64;
 
@@ -68,7 +75,11 @@ async fn spawn(control: &Control, asked: ExecRequest) -> Result<(Command, Stream
     };
     let failed = |error: std::io::Error| Refusal::new(ErrorCode::Internal, error.to_string());
     let (stdio, streams) = match asked.terminal {
-        Some(size) => open_terminal(size).map_err(failed)?,
+        Some(size) => {
+            let refused = |error: SandboxError| Refusal::new(error.code(), error.to_string());
+            let master = control.shared.connection.terminal().await.map_err(refused)?;
+            open_terminal(master, size).map_err(failed)?
+        }
         None => open_pipes().map_err(failed)?,
     };
     let cwd = match replica {
@@ -90,8 +101,8 @@ async fn spawn(control: &Control, asked: ExecRequest) -> Result<(Command, Stream
     }
 }
 
-fn open_terminal(size: TerminalSize) -> std::io::Result<([OwnedFd; 3], Streams)> {
-    let (terminal, end) = Terminal::open(size)?;
+fn open_terminal(master: OwnedFd, size: TerminalSize) -> std::io::Result<([OwnedFd; 3], Streams)> {
+    let (terminal, end) = Terminal::new(master, size)?;
     let stdio = [end.try_clone()?, end.try_clone()?, end];
     Ok((stdio, Streams::Terminal(terminal)))
 }
@@ -119,17 +130,22 @@ async fn relay(upgrade: OnUpgrade, mut command: Command, streams: Streams) {
     };
     let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
     let (frames, mut outgoing) = mpsc::channel::<Frame>(FRAMES_WAITING);
+    let moved = Arc::new(AtomicU64::new(0));
     let (input, resize, outputs) = match streams {
         Streams::Terminal(terminal) => {
             let (input, output, size) = terminal.split();
-            (Input::Terminal(input), Some(size), vec![copy_out(output, Frame::Stdout, frames.clone())])
+            (
+                Input::Terminal(input),
+                Some(size),
+                vec![copy_out(output, Frame::Stdout, frames.clone(), &moved)],
+            )
         }
         Streams::Pipes { stdin, stdout, stderr } => (
             Input::Pipe(stdin),
             None,
             vec![
-                copy_out(stdout, Frame::Stdout, frames.clone()),
-                copy_out(stderr, Frame::Stderr, frames.clone()),
+                copy_out(stdout, Frame::Stdout, frames.clone(), &moved),
+                copy_out(stderr, Frame::Stderr, frames.clone(), &moved),
             ],
         ),
     };
@@ -143,6 +159,7 @@ async fn relay(upgrade: OnUpgrade, mut command: Command, streams: Streams) {
         let _ = writer.shutdown().await;
     });
     let (signals, mut asked) = mpsc::channel(8);
+    let input = feed(input, frames.clone());
     let reading = tokio::spawn(copy_in(FrameReader::new(reader), input, resize, signals));
     let exit = loop {
         tokio::select! {
@@ -157,13 +174,7 @@ async fn relay(upgrade: OnUpgrade, mut command: Command, streams: Streams) {
             }
         }
     };
-    let all_out = async {
-        for output in outputs {
-            // One that panicked has nothing more to say.
-            let _ = output.await;
-        }
-    };
-    let _ = timeout(OUTPUT_ENDS_WITHIN, all_out).await;
+    output_ends(outputs, &moved, &frames).await;
     let last = match exit {
         Some(exit) => Frame::Exit(exit),
         None => Frame::Error(ErrorView {
@@ -184,9 +195,32 @@ enum Input {
     Pipe(pipe::Sender),
 }
 
+/// Writes what is to be typed, by itself, so that a command that does not read holds up nothing else. Each piece is
+/// told taken when it has been written, or when nobody reads any more.
+fn feed(mut input: Input, frames: mpsc::Sender<Frame>) -> mpsc::Sender<Vec<u8>> {
+    let (sender, mut pieces) = mpsc::channel::<Vec<u8>>(PIECES_WAITING);
+    tokio::spawn(async move {
+        let mut reads = true;
+        while let Some(piece) = pieces.recv().await {
+            if reads {
+                reads = match &mut input {
+                    Input::Pipe(pipe) => pipe.write_all(&piece).await.is_ok(),
+                    Input::Terminal(terminal) => terminal.write_all(&piece).await.is_ok(),
+                };
+            }
+            let taken = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+            if frames.send(Frame::StdinTaken(taken)).await.is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}
+
+/// Reads what the other side sends until it is gone, or does what it may not.
 async fn copy_in(
     mut reader: FrameReader<impl tokio::io::AsyncRead + Unpin>,
-    input: Input,
+    input: mpsc::Sender<Vec<u8>>,
     resize: Option<crate::terminal::TerminalSizer>,
     signals: mpsc::Sender<i32>,
 ) {
@@ -194,14 +228,12 @@ async fn copy_in(
     while let Ok(Some(frame)) = reader.next().await {
         match frame {
             Frame::Stdin(bytes) => {
-                let written = match &mut input {
-                    Some(Input::Pipe(pipe)) => pipe.write_all(&bytes).await,
-                    Some(Input::Terminal(terminal)) => terminal.write_all(&bytes).await,
-                    None => Ok(()),
+                // Whoever sends more than the window allows would have us hold it all.
+                let full = |input: &mpsc::Sender<Vec<u8>>| {
+                    matches!(input.try_send(bytes), Err(mpsc::error::TrySendError::Full(_)))
                 };
-                // The command does not read any more; it may go on all the same.
-                if written.is_err() {
-                    input = None;
+                if input.as_ref().is_some_and(full) {
+                    return;
                 }
             }
             Frame::StdinEnd => input = None,
@@ -216,7 +248,29 @@ async fn copy_in(
                 }
             }
             // Only we send these.
-            Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Error(_) => return,
+            Frame::Stdout(_) | Frame::Stderr(_) | Frame::Exit(_) | Frame::Error(_) | Frame::StdinTaken(_) => {
+                return;
+            }
+        }
+    }
+}
+
+/// Waits until all that the command said is out. Where something that it started keeps its output open, that is
+/// when nothing has come for a while and nobody is waiting to read.
+async fn output_ends(outputs: Vec<JoinHandle<()>>, moved: &AtomicU64, frames: &mpsc::Sender<Frame>) {
+    let all_out = async {
+        for output in outputs {
+            // One that panicked has nothing more to say.
+            let _ = output.await;
+        }
+    };
+    tokio::pin!(all_out);
+    loop {
+        let before = moved.load(Ordering::Relaxed);
+        let quiet = timeout(OUTPUT_ENDS_WITHIN, &mut all_out).await.is_err();
+        let still = moved.load(Ordering::Relaxed) == before && frames.capacity() > 0;
+        if !quiet || still {
+            return;
         }
     }
 }
@@ -225,7 +279,9 @@ fn copy_out(
     mut from: impl tokio::io::AsyncRead + Unpin + Send + 'static,
     frame: fn(Vec<u8>) -> Frame,
     frames: mpsc::Sender<Frame>,
-) -> tokio::task::JoinHandle<()> {
+    moved: &Arc<AtomicU64>,
+) -> JoinHandle<()> {
+    let moved = Arc::clone(moved);
     tokio::spawn(async move {
         let mut buffer = vec![0; 16 * 1024];
         // A terminal whose last user is gone answers with an error; that is its end of file.
@@ -233,6 +289,7 @@ fn copy_out(
             if frames.send(frame(buffer[..count].to_vec())).await.is_err() {
                 return;
             }
+            moved.fetch_add(1, Ordering::Relaxed);
         }
     })
 }

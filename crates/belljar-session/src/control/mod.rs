@@ -40,7 +40,11 @@ pub(crate) struct Control {
 }
 
 /// Listens, and serves until the session has ended and its last answers are out.
-pub(crate) fn serve(socket: &Path, control: Control) -> std::io::Result<JoinHandle<()>> {
+pub(crate) fn serve(
+    socket: &Path,
+    control: Control,
+    last_answer: watch::Sender<bool>,
+) -> std::io::Result<JoinHandle<()>> {
     let listener = UnixListener::bind(socket)?;
     fs_err::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     let ended = control.handle.clone();
@@ -53,6 +57,7 @@ pub(crate) fn serve(socket: &Path, control: Control) -> std::io::Result<JoinHand
         };
         // It ends with its session; there is nobody to tell when its listener breaks before.
         let _ = axum::serve(listener, service).with_graceful_shutdown(until).await;
+        last_answer.send_replace(true);
     }))
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -132,8 +133,9 @@ pub(super) fn router(control: Control) -> Router {
         .with_state(control)
 }
 
-async fn unknown(request: Request) -> Refusal {
-    Refusal::malformed(format!("there is no {} {}", request.method(), request.uri().path()))
+async fn unknown(request: Request) -> (StatusCode, Refusal) {
+    let message = format!("there is no {} {}", request.method(), request.uri().path());
+    (StatusCode::NOT_FOUND, Refusal::malformed(message))
 }
 
 async fn session(State(control): State<Control>) -> Json<SessionView> {
@@ -210,5 +212,5 @@ async fn down(State(control): State<Control>, body: Bytes) -> Result<Response, R
 }
 
 fn nothing() -> Response {
-    axum::http::StatusCode::NO_CONTENT.into_response()
+    StatusCode::NO_CONTENT.into_response()
 }

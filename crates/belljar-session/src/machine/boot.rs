@@ -11,6 +11,8 @@ use super::{Effect, Machine, Order, ReplicaIndex, TaskIndex, Timer};
 /// The first restart by policy waits this long, each further one twice as long.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MOST: Duration = Duration::from_secs(10);
+/// A replica that has been ready for this long has made good; its next death starts from the beginning.
+const GOOD_LIFE: Duration = Duration::from_secs(10);
 
 impl Machine {
     pub(super) fn begin(&mut self) {
@@ -159,7 +161,12 @@ impl Machine {
         one.booted = true;
         one.ready_ms = Some(ready_ms);
         let name = one.plan.name.clone();
+        let made_good = one.policy_restarts > 0;
         self.emit(EventKind::ReplicaReady { replica: name, generation, ready_ms });
+        if made_good {
+            let timer = Timer::LivedOn { replica, generation };
+            self.effects.push(Effect::SetTimer { timer, after: GOOD_LIFE });
+        }
         self.restart_cycle_came_up(replica);
     }
 
@@ -245,8 +252,7 @@ impl Machine {
 
     fn set_back_off(&mut self, replica: ReplicaIndex) {
         let one = &mut self.replicas[replica];
-        // Having been ready once more is what a good life is; then the next death starts from the beginning.
-        one.policy_restarts = if one.ready_ms.is_some() { 1 } else { one.policy_restarts + 1 };
+        one.policy_restarts += 1;
         let doublings = one.policy_restarts.saturating_sub(1).min(16);
         let after = BACK_OFF_FIRST.saturating_mul(1 << doublings).min(BACK_OFF_MOST);
         one.cool_down = Some(after);

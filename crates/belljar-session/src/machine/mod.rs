@@ -184,6 +184,11 @@ pub enum Timer {
     TaskRanOut {
         task: TaskIndex,
     },
+    /// The replica has been well for so long that its next death is a new story.
+    LivedOn {
+        replica: ReplicaIndex,
+        generation: u32,
+    },
     WaitRanOut {
         id: RequestId,
     },
@@ -377,6 +382,12 @@ impl Machine {
                 if self.tasks[task].state == TaskState::Running {
                     self.tasks[task].timed_out = true;
                     self.order(Order::KillTask { task });
+                }
+            }
+            Timer::LivedOn { replica, generation } => {
+                let one = &mut self.replicas[replica];
+                if one.generation == generation && one.state.is_alive() {
+                    one.policy_restarts = 0;
                 }
             }
             Timer::WaitRanOut { id } => self.wait_ran_out(id),

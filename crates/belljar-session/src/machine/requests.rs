@@ -251,7 +251,8 @@ impl Machine {
                 }),
                 Some(Err(why)) => return Some(Err(self.did_not(promise.replica, &why))),
                 None if over => {
-                    let message = format!("session {} ended meanwhile", self.name);
+                    let why = self.why.as_deref().unwrap_or("it ended");
+                    let message = format!("session {} ended meanwhile: {why}", self.name);
                     return Some(Err(refusal(ErrorCode::SessionEnded, message)));
                 }
                 None => return None,

@@ -14,8 +14,8 @@ use belljar_model::{
     StackName, TaskName, TaskState,
 };
 use belljar_stack::plan::{
-    Boot, Check, Condition, Dependency, Filesystem, Home, Plan, ReadyPlan, ReplicaPlan, RestartPolicy,
-    ServicePlan, StopPlan, TaskPlan, UnitName,
+    Boot, Check, Condition, Dependency, Filesystem, Home, Limits, Plan, ReadyPlan, ReplicaPlan,
+    RestartPolicy, ServicePlan, StopPlan, TaskPlan, UnitName,
 };
 use proptest::prelude::*;
 
@@ -30,6 +30,7 @@ fn service(name: &str, replicas: u16) -> ServicePlan {
         init: None,
         env: BTreeMap::new(),
         cwd: PathBuf::from("/"),
+        limits: Limits::default(),
         volumes: Vec::new(),
         files: Vec::new(),
         ready: ReadyPlan { check: Check::Started, within: Duration::from_secs(1), stable: Duration::ZERO },
@@ -53,6 +54,7 @@ fn task(name: &str, after: Vec<Dependency>) -> TaskPlan {
         argv: vec!["true".to_owned()],
         env: BTreeMap::new(),
         cwd: PathBuf::from("/"),
+        limits: Limits::default(),
         after,
         timeout: Duration::from_mins(1),
     }
@@ -85,6 +87,7 @@ impl World {
             dir: PathBuf::from("/"),
             filesystem: Filesystem::Host,
             home: Home::Host,
+            limits: Limits::default(),
             services,
             tasks,
             suites: Vec::new(),
@@ -368,6 +371,18 @@ fn a_policy_restarts_with_back_off_and_stays_out_of_what_people_do() {
         assert_eq!(world.generation(0), generation + 1);
     }
     assert_eq!(waits, [100, 200, 400]);
+    world.comes_up(0);
+    world.exits(0, code(1));
+    let (timer, after) = world.timers.pop().unwrap();
+    assert_eq!(after.as_millis(), 800, "being ready for a moment is no good life");
+    world.give(Input::Timer(timer));
+    world.comes_up(0);
+    let generation = world.generation(0);
+    world.give(Input::Timer(Timer::LivedOn { replica: 0, generation }));
+    world.exits(0, code(1));
+    let (timer, after) = world.timers.pop().unwrap();
+    assert_eq!(after.as_millis(), 100);
+    world.give(Input::Timer(timer));
     world.comes_up(0);
     world.act(Verb::Kill, "api-1");
     world.timers.clear();

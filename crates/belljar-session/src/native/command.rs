@@ -42,7 +42,11 @@ pub struct CommandError(#[from] pub SandboxError);
 
 impl CommandError {
     pub fn code(&self) -> ErrorCode {
-        self.0.code()
+        match &self.0 {
+            // It was there when it was asked for the command.
+            SandboxError::Gone => ErrorCode::SessionEnded,
+            other => other.code(),
+        }
     }
 }
 

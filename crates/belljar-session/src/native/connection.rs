@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use belljar_sandbox::spec::{ExitStatus, Place, ProcessSpec, SocketSpec, Target};
-use belljar_sandbox::{Answer, Ask, Init, Message, Request, SandboxError};
+use belljar_sandbox::{Answer, Ask, Groups, Init, Message, Request, SandboxError};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -22,6 +22,8 @@ pub(crate) struct Connection {
     init: AsyncFd<InitFd>,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
+    /// The control groups of the session. After the init, with which their processes end.
+    groups: Groups,
 }
 
 #[derive(Debug, Default)]
@@ -58,7 +60,12 @@ pub(crate) struct Process {
 impl Connection {
     pub(crate) fn new(init: Init) -> std::io::Result<Self> {
         let init = register(InitFd(init), Interest::READABLE)?;
-        Ok(Self { init, next: AtomicU64::new(1), waiting: Mutex::default() })
+        Ok(Self { init, next: AtomicU64::new(1), waiting: Mutex::default(), groups: Groups::default() })
+    }
+
+    /// Processes that are started from now on belong to these.
+    pub(crate) fn with_groups(self, groups: Groups) -> Self {
+        Self { groups, ..self }
     }
 
     /// Takes in what init says until it is gone, and with it every process of the session.
@@ -71,6 +78,8 @@ impl Connection {
                 Err(_) => break,
             }
         }
+        // It has closed its socket, or it cannot be heard any more, and then it must not live on unheard.
+        self.kill();
         self.await_death().await;
         let mut waiting = self.waiting.lock().expect("no panic while it is held");
         *waiting = Waiting { gone: true, ..Waiting::default() };
@@ -109,6 +118,12 @@ impl Connection {
             rustix::process::pidfd_send_signal(self.init.get_ref().0.pidfd(), rustix::process::Signal::KILL);
     }
 
+    /// Ends the session and removes its control groups.
+    pub(crate) fn end(&self) {
+        self.kill();
+        self.groups.remove();
+    }
+
     fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
@@ -138,7 +153,11 @@ impl Connection {
         spec.unit = unit;
         let (waiter, exit) = oneshot::channel();
         self.waiting.lock().expect("no panic while it is held").exits.insert(unit, waiter);
-        let fds = [stdio[0].as_fd(), stdio[1].as_fd(), stdio[2].as_fd()];
+        // Replicas and tasks have their own name as that of their host. Commands have the session's, which may be
+        // called as one of them is.
+        let is_of_unit = spec.main || spec.place != Place::Session;
+        let entrances = self.groups.entrances(is_of_unit.then_some(spec.hostname.as_str()));
+        let fds: Vec<BorrowedFd<'_>> = stdio.iter().map(OwnedFd::as_fd).chain(entrances).collect();
         match self.ask(Ask::Spawn(spec), &fds).await {
             Ok((Answer::Spawned { pid }, _)) => Ok(Process { unit, pid, exit }),
             Ok(_) => Err(SandboxError::Protocol),
@@ -170,6 +189,14 @@ impl Connection {
     pub(crate) async fn socket(&self, spec: SocketSpec) -> Result<OwnedFd, SandboxError> {
         match self.ask(Ask::Socket(spec), &[]).await? {
             (Answer::Socket, mut fds) if fds.len() == 1 => Ok(fds.remove(0)),
+            _ => Err(SandboxError::Protocol),
+        }
+    }
+
+    /// The outer side of a new terminal of the session's.
+    pub(crate) async fn terminal(&self) -> Result<OwnedFd, SandboxError> {
+        match self.ask(Ask::Terminal, &[]).await? {
+            (Answer::Terminal, mut fds) if fds.len() == 1 => Ok(fds.remove(0)),
             _ => Err(SandboxError::Protocol),
         }
     }

@@ -45,7 +45,7 @@ impl Names {
     }
 
     /// Answers one query; `None` where it is not even one.
-    fn answer(&self, query: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&self, query: &[u8]) -> Option<Vec<u8>> {
         let query = Packet::parse(query).ok()?;
         if query.has_flags(PacketFlag::RESPONSE) {
             return None;

@@ -32,6 +32,8 @@ use crate::machine::{Input, Order, ReplicaIndex, Report, TaskIndex};
 
 pub use command::{Command, CommandError, CommandSpec};
 pub(crate) use connection::Connection;
+pub(crate) use dns::Names;
+pub use seal::network;
 pub(crate) use seal::{Sealed, seal};
 
 /// After a process has ended, its pipes are read for this long at most: something may have been handed a

@@ -17,20 +17,18 @@ pub(crate) struct Sealed {
 }
 
 /// Decides what is visible, what is writable, and who knows whom.
-pub(crate) fn seal(config: &Config) -> std::io::Result<Sealed> {
+pub(crate) fn seal(config: &Config, processes: u32) -> std::io::Result<Sealed> {
     let plan = &config.plan;
     let names = Names::of(plan, config.name.as_str());
     let identity = belljar_sandbox::identity();
     let etc = etc::files(&names, plan.address, identity, &config.user)?;
     let mut keep_if_present: Vec<PathBuf> = config.visible.clone();
     keep_if_present.extend(plan.program_dirs.iter().cloned());
+    // `${session.dir}`, wherever it lies.
+    keep_if_present.push(config.dir.clone());
     let spec = SessionSpec {
         hostname: config.name.to_string(),
-        network: NetworkSpec {
-            address: plan.address,
-            prefix: plan.prefix,
-            replicas: plan.replicas().map(|replica| replica.address).collect(),
-        },
+        network: network(plan),
         filesystem: match plan.filesystem {
             plan::Filesystem::Host => Filesystem::Host,
             plan::Filesystem::ReadOnly => Filesystem::ReadOnly,
@@ -43,7 +41,18 @@ pub(crate) fn seal(config: &Config) -> std::io::Result<Sealed> {
         keep: vec![plan.dir.clone()],
         keep_if_present,
         writable: config.own_dirs(),
+        concealed: config.concealed.clone(),
+        processes,
         etc,
     };
     Ok(Sealed { spec, names })
+}
+
+/// The network of every session of a plan.
+pub fn network(plan: &plan::Plan) -> NetworkSpec {
+    NetworkSpec {
+        address: plan.address,
+        prefix: plan.prefix,
+        replicas: plan.replicas().map(|replica| replica.address).collect(),
+    }
 }

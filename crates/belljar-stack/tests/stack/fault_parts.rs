@@ -363,11 +363,11 @@ fn what_this_version_does_not_carry_out() {
     4 | secrets = ["TOKEN"]
       | ^^^^^^^ pass the value with `env = { NAME = "${env.NAME}" }`; it is then not hidden in logs
 
-    error: `limits` is not carried out by this version of belljar
-     --> /src/pods/belljar.toml:5:1
+    error: `sessions` is not carried out by this version of belljar
+     --> /src/pods/belljar.toml:5:12
       |
     5 | limits = { sessions = 4 }
-      | ^^^^^^ replicas share the machine's processors and memory without a limit
+      |            ^^^^^^^^ `belljar test -j` says how many scenarios run at once
 
     error: `experiment` is not carried out by this version of belljar
      --> /src/pods/belljar.toml:6:1
@@ -416,12 +416,6 @@ fn what_this_version_does_not_carry_out() {
        |
     15 | health = { tcp = true }
        | ^^^^^^ a replica is not watched any more once it is ready, except for its death
-
-    error: `limits` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:16:1
-       |
-    16 | limits = { pids = 200 }
-       | ^^^^^^ replicas share the machine's processors and memory without a limit
 
     error: `files` is not carried out by this version of belljar
       --> /src/pods/belljar.toml:19:1

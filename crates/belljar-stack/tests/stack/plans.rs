@@ -62,6 +62,11 @@ fn the_whole_example() {
         dir: "/src/pods",
         filesystem: Host,
         home: Host,
+        limits: Limits {
+            pids: None,
+            memory: None,
+            cpu: None,
+        },
         services: [
             ServicePlan {
                 name: ServiceName(
@@ -106,6 +111,11 @@ fn the_whole_example() {
                             "TMPDIR": "/tmp",
                         },
                         cwd: "/src/pods",
+                        limits: Limits {
+                            pids: None,
+                            memory: None,
+                            cpu: None,
+                        },
                         volumes: [
                             VolumePlan {
                                 name: "data",
@@ -177,6 +187,11 @@ fn the_whole_example() {
                             "TMPDIR": "/tmp",
                         },
                         cwd: "/src/pods",
+                        limits: Limits {
+                            pids: None,
+                            memory: None,
+                            cpu: None,
+                        },
                         volumes: [
                             VolumePlan {
                                 name: "data",
@@ -247,6 +262,11 @@ fn the_whole_example() {
                             "TMPDIR": "/tmp",
                         },
                         cwd: "/src/pods",
+                        limits: Limits {
+                            pids: None,
+                            memory: None,
+                            cpu: None,
+                        },
                         volumes: [],
                         files: [],
                         ready: ReadyPlan {
@@ -281,6 +301,11 @@ fn the_whole_example() {
                             "TMPDIR": "/tmp",
                         },
                         cwd: "/src/pods",
+                        limits: Limits {
+                            pids: None,
+                            memory: None,
+                            cpu: None,
+                        },
                         volumes: [],
                         files: [],
                         ready: ReadyPlan {
@@ -315,6 +340,11 @@ fn the_whole_example() {
                             "TMPDIR": "/tmp",
                         },
                         cwd: "/src/pods",
+                        limits: Limits {
+                            pids: None,
+                            memory: None,
+                            cpu: None,
+                        },
                         volumes: [],
                         files: [],
                         ready: ReadyPlan {
@@ -381,6 +411,11 @@ fn the_whole_example() {
                     "TMPDIR": "/tmp",
                 },
                 cwd: "/src/pods",
+                limits: Limits {
+                    pids: None,
+                    memory: None,
+                    cpu: None,
+                },
                 after: [
                     Dependency {
                         on: Service(

@@ -240,3 +240,32 @@ fn its_owner_can_discard_a_session_at_once() {
     assert_eq!(fs_err::canonicalize(state.dir.join("latest")).unwrap(), stays.dir().root());
     drop(store.create_session(&exactly(3, "goes")).unwrap());
 }
+
+/// The clean goes by a clock that has jumped: what is being created looks as if its creator had been killed long ago.
+#[test]
+fn a_jumping_clock_takes_nothing_from_those_who_create() {
+    let state = State::new();
+    let store = state.open();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let jumped = clean_at(wall_ms(Duration::from_hours(1)));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    // What it removes or finds in its way is not what is tried here.
+                    drop(store.clean(&jumped));
+                }
+            });
+        }
+        let created: Vec<_> = (0..200)
+            .map(|number| {
+                let session = store.create_session(&exactly(number, &format!("s-{number}"))).map(drop);
+                session.and(store.create_run(&new_run(&format!("run-{number}"))).map(drop))
+            })
+            .collect();
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        for came in created {
+            came.unwrap();
+        }
+    });
+}

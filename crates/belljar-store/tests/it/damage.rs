@@ -143,6 +143,43 @@ fn damage_is_an_error_and_never_an_empty_list() {
 }
 
 #[test]
+fn what_is_only_in_the_log_is_read_without_its_index_too() {
+    let state = State::new();
+    drop(state.open().create_session(&exactly(1, "pods")).unwrap());
+    fs_err::remove_file(state.dir.join("registry.sqlite-shm")).unwrap();
+    let reader = Store::open_existing(&state.dir).unwrap().unwrap();
+    assert_eq!(reader.sessions().unwrap().len(), 1);
+}
+
+#[test]
+fn a_reader_keeps_the_log_of_a_file_that_is_nearly_empty() {
+    let state = State::new();
+    drop(state.open().create_session(&exactly(1, "pods")).unwrap());
+    fs_err::write(state.registry(), "S").unwrap();
+    let before = contents_of(&state.dir);
+    assert_opens_to(&state, ErrorCode::StoreCorrupt);
+    let log = state.dir.join("registry.sqlite-wal");
+    assert_eq!(fs_err::read(&log).unwrap(), before[&log]);
+}
+
+#[test]
+fn a_damaged_registry_is_not_migrated() {
+    let state = with_version_1();
+    let seen = |state: &State| {
+        let store = Store::open_existing(&state.dir).unwrap().unwrap();
+        (store.sessions().unwrap().len(), store.runs().unwrap().len())
+    };
+    let before = seen(&state);
+    // Where the cells of the page begin that the version stands on.
+    let mut bytes = fs_err::read(state.registry()).unwrap();
+    bytes[12294] = 114;
+    fs_err::write(state.registry(), &bytes).unwrap();
+    assert_eq!(seen(&state), before, "reading does not come upon it");
+    assert_eq!(Store::open(&state.dir).unwrap_err().code(), ErrorCode::StoreCorrupt);
+    assert_eq!(seen(&state), before);
+}
+
+#[test]
 fn rows_that_belljar_does_not_write_are_damage() {
     for spoil in [
         "UPDATE sessions SET state = 'dancing'",
@@ -152,6 +189,8 @@ fn rows_that_belljar_does_not_write_are_damage() {
         "UPDATE sessions SET state = 'ended'",
         "UPDATE sessions SET host_pid = -1",
         "DROP TABLE sessions",
+        "ALTER TABLE sessions RENAME COLUMN origin TO from_where",
+        "UPDATE sessions SET name = CAST(X'ff' AS TEXT)",
         "DELETE FROM meta",
         "DROP TABLE meta",
     ] {

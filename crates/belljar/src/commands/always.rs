@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use belljar_model::{ErrorCode, ExitCode};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::eventually::attempt;
 use super::exec;
@@ -31,7 +31,16 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     let start = Instant::now();
     let mut attempts = 0_u32;
     loop {
-        let attempt = attempt(&found.client, &request).await?;
+        let Ok(attempt) = timeout_at(start + args.time, attempt(&found.client, &request)).await else {
+            if attempts > 0 {
+                // It held as often as it could be looked at.
+                return Ok(ExitCode::OK);
+            }
+            let (shown, time) = (args.command.join(" "), belljar_model::duration::short(args.time));
+            let message = format!("`{shown}` did not end within {time}, not once");
+            return Err(CliError::new(ErrorCode::AlwaysViolated, message));
+        };
+        let attempt = attempt.map_err(CliError::of_check)?;
         attempts += 1;
         if !attempt.exit.is_success() {
             let after = belljar_model::duration::short(start.elapsed());

@@ -1,7 +1,7 @@
 //! `clean`: removes what dead and old sessions left on disk, and never anything alive.
 
 use belljar_model::{ErrorCode, ExitCode};
-use belljar_store::{CleanOptions, DEFAULT_RETENTION, RuntimeDir};
+use belljar_store::{CleanOptions, DEFAULT_RETENTION, RemovedWhat, RuntimeDir};
 use serde_json::json;
 
 use crate::app::App;
@@ -24,7 +24,9 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<ExitCode> {
     let cleaned = store.clean(&options)?;
     let removed: Vec<String> = cleaned.removed.iter().map(|one| one.id.clone()).collect();
     if let Ok(runtime) = RuntimeDir::choose(&app.env.runtime_dirs(App::uid()), App::uid()) {
-        for id in removed.iter().filter_map(|id| id.parse().ok()) {
+        // What was never registered has no socket yet, and its creator may be at it again under the same id.
+        let registered = cleaned.removed.iter().filter(|one| one.what != RemovedWhat::Unregistered);
+        for id in registered.filter_map(|one| one.id.parse().ok()) {
             // The sockets of what was removed; most went with their session.
             let _ = runtime.remove_session(&id);
         }

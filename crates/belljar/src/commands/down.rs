@@ -1,5 +1,7 @@
 //! `down`: ends sessions, and returns when nothing of them is left.
 
+use std::time::Duration;
+
 use belljar_client::{Client, ClientError};
 use belljar_model::{ExitCode, Selector};
 use belljar_store::SessionRecord;
@@ -53,13 +55,24 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::OK)
 }
 
+/// How long after a session was not there it is asked again to end.
+const ASKED_AGAIN_AFTER: Duration = Duration::from_millis(5);
+
 async fn end(record: &SessionRecord) -> Result<()> {
     alive(record)?;
     let client = Client::new(record.control_socket.clone().unwrap_or_default());
-    match client.down("belljar down").await {
-        // Not there: it ended by itself in this moment.
-        Ok(()) | Err(ClientError::NotThere { .. }) => {}
-        Err(error) => return Err(error.into()),
+    loop {
+        match client.down("belljar down").await {
+            Ok(()) => break,
+            // Not there any more, or not there yet: who holds the lock and does not listen is about to.
+            Err(ClientError::NotThere { .. }) => {
+                if !record.liveness()?.is_live() {
+                    break;
+                }
+                tokio::time::sleep(ASKED_AGAIN_AFTER).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     // The host process settles the registry after its last answer; until then the session still looks alive.
     let lock = fs_err::OpenOptions::new().read(true).write(true).open(record.dir.root().join("lock"));

@@ -38,7 +38,7 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     let mut last: Option<Attempt> = None;
     while Instant::now() < until {
         let Ok(attempt) = timeout_at(until, attempt(&found.client, &request)).await else { break };
-        let attempt = attempt?;
+        let attempt = attempt.map_err(CliError::of_check)?;
         attempts += 1;
         if attempt.exit.is_success() {
             attempt.show(app)?;

@@ -23,6 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    app.note_left_out();
     let found = app.find()?;
     let mut request = request(app, &found, args.command.clone());
     request.terminal = relay::terminal_size();

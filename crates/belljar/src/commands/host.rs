@@ -46,14 +46,22 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>) -> Result<ExitCode> {
     // Ctrl-C in the terminal of `up` is the business of `up`. It fails where we lead a session already.
     let _ = rustix::process::setsid();
     let mut input = BufReader::new(tokio::io::stdin()).lines();
-    let first = input.next_line().await.map_err(internal)?.unwrap_or_default();
+    let Some(first) = input.next_line().await.map_err(internal)? else {
+        // `up` was killed before it could ask for anything.
+        return Ok(ExitCode::INTERRUPTED);
+    };
     let asked: Asked = serde_json::from_str(&first).map_err(internal)?;
     let hosted = match start(app, zygote, asked).await {
         Ok(hosted) => hosted,
         Err(error) => return failed(&error),
     };
-    match until_ready(&hosted, &mut input).await {
-        Ok(view) => tell(&Told::Ready(Box::new(view)))?,
+    let ready = match until_ready(&hosted, &mut input).await {
+        // Where nobody is left to be told, nobody wants to keep it.
+        Ok(view) => tell(&Told::Ready(Box::new(view))).map_err(|_| None),
+        Err(why) => Err(why),
+    };
+    match ready {
+        Ok(()) => {}
         Err(Some(error)) => {
             let result = failed(&error);
             hosted.settle(app, true)?;

@@ -48,10 +48,17 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
         (Err(ClientError::NotThere { .. }), Some(record)) => {
             let mut reader = LogReader::new(record.dir.logs(), args.from.clone());
             let unreadable = |error: std::io::Error| CliError::of(ErrorCode::StateDirUnusable, &error);
-            let mut lines = reader.read_new().map_err(unreadable)?;
-            lines.drain(..lines.len().saturating_sub(args.tail.unwrap_or(usize::MAX)));
-            for line in &lines {
-                print(app, args, line)?;
+            if let Some(count) = args.tail {
+                reader.go_to_last(count).map_err(unreadable)?;
+            }
+            loop {
+                let lines = reader.read_new().map_err(unreadable)?;
+                for line in &lines {
+                    print(app, args, line)?;
+                }
+                if lines.is_empty() {
+                    break;
+                }
             }
         }
         (Err(error), _) => return Err(error.into()),

@@ -1,15 +1,16 @@
 //! Our terminal (or our standard streams) and a command in a session, joined by the control protocol.
 
 use std::io::IsTerminal as _;
+use std::sync::Arc;
 
-use belljar_client::frame::Frame;
+use belljar_client::frame::{Frame, STDIN_WINDOW};
 use belljar_client::wire::{ExecRequest, TerminalSize};
 use belljar_client::{Client, ClientError};
 use belljar_model::ExitCode;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::run::exit_code;
 use crate::error::{Result, internal};
@@ -17,15 +18,25 @@ use crate::signals::Signals;
 
 /// Runs the command and shows everything that it says.
 pub(crate) async fn run(client: &Client, request: &ExecRequest, signals: &mut Signals) -> Result<ExitCode> {
-    let channel = client.exec(request).await?;
+    let channel = tokio::select! {
+        channel = client.exec(request) => channel?,
+        // A session that does not answer must not keep us.
+        asked = signals.next() => return Ok(asked.exit_code()),
+    };
     let raw = request.terminal.and_then(|_| RawTerminal::enter());
     let (mut sender, mut receiver) = channel.split();
     let (outgoing, mut frames) = mpsc::channel::<Frame>(16);
     let typing = outgoing.clone();
+    let window = Arc::new(Semaphore::new(STDIN_WINDOW));
+    let taken = Arc::clone(&window);
     let reading = tokio::spawn(async move {
         let mut stdin = tokio::io::stdin();
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(count @ 1..) = stdin.read(&mut buffer).await {
+            // The window is never closed; what was sent is given back when it has been taken.
+            if let Ok(permits) = window.acquire_many(u32::try_from(count).unwrap_or(u32::MAX)).await {
+                permits.forget();
+            }
             if typing.send(Frame::Stdin(buffer[..count].to_vec())).await.is_err() {
                 return;
             }
@@ -55,6 +66,9 @@ pub(crate) async fn run(client: &Client, request: &ExecRequest, signals: &mut Si
                     // Nobody can be told that nobody can be told.
                     let _ = stderr.write_all(&bytes).await;
                     let _ = stderr.flush().await;
+                }
+                Ok(Some(Frame::StdinTaken(count))) => {
+                    taken.add_permits(usize::try_from(count).unwrap_or_default());
                 }
                 Ok(Some(Frame::Exit(exit))) => break exit_code(Some(exit)),
                 Ok(Some(Frame::Error(view))) => break Err(ClientError::Refused(view).into()),

@@ -42,6 +42,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>, args: &Args) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    app.note_left_out();
     let (stack_file, stack) = args.file.load(app, args.stack.as_ref())?;
     let name = match &args.name {
         Some(name) => NameWish::Exactly(name.clone()),

@@ -1,5 +1,6 @@
 //! `up`: starts a session, waits until it is ready, and leaves it running.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -135,7 +136,10 @@ impl Host {
         let log = app.state_dir.join("host.log");
         let message =
             format!("the host process of the session ended ({status}) before the session was ready");
-        Err(CliError::new(ErrorCode::Internal, message).hint(format!("{} may say why", log.display())))
+        // Whoever killed it knows why; what ended by itself without a word is our fault.
+        let killed = status.signal() == Some(rustix::process::Signal::KILL.as_raw());
+        let code = if killed { ErrorCode::SessionDead } else { ErrorCode::Internal };
+        Err(CliError::new(code, message).hint(format!("{} may say why", log.display())))
     }
 
     async fn keep(&mut self) -> Result<()> {

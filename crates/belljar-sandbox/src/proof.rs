@@ -1,0 +1,444 @@
+//! The proof that a slot is as it was when it was made: what a session's traffic leaves is removed, and then
+//! everything is compared with the first look.
+//!
+//! When it begins, every process of the last tenant is dead. What may be left is what the kernel keeps (sockets
+//! that are still closing, neighbours, connection tracking), what descriptors keep that were passed out of the
+//! session, and what the session's owner had configured. A socket that somebody still holds cannot be taken
+//! away, so a slot with one is not clean, whatever state the socket is in.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use rustix::event::poll;
+use rustix::io::Errno;
+use rustix::time::Timespec;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{During as _, SandboxError, Step};
+use crate::netlink::LOOPBACK;
+use crate::slot::{BRIDGE, SETTLE, Slot, enter_network};
+use crate::survey::{self, Entries, LEARNED, NEIGHBOURS, TABLES, Talk};
+use crate::zygote::write;
+
+/// What is looked at. Tests leave one out to see that it is missed; nobody else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u32)]
+pub enum ProofStep {
+    /// No socket is left, of any family: neither held by anybody nor still closing.
+    Sockets,
+    /// None waits for the stragglers of its connection.
+    TimeWait,
+    /// No part of a datagram waits for the others.
+    Fragments,
+    Tracking,
+    Filters,
+    Links,
+    Addresses,
+    /// With what was learned of ways: smaller packets, other gateways.
+    Routes,
+    Rules,
+    Neighbours,
+    /// What the bridge has learned.
+    Bridge,
+    Queues,
+    Settings,
+}
+
+impl ProofStep {
+    pub const ALL: [Self; 13] = [
+        Self::Sockets,
+        Self::TimeWait,
+        Self::Fragments,
+        Self::Tracking,
+        Self::Filters,
+        Self::Links,
+        Self::Addresses,
+        Self::Routes,
+        Self::Rules,
+        Self::Neighbours,
+        Self::Bridge,
+        Self::Queues,
+        Self::Settings,
+    ];
+}
+
+/// The steps of a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    steps: u32,
+}
+
+impl Proof {
+    /// The only one that proves anything.
+    pub const WHOLE: Self = Self { steps: u32::MAX };
+
+    #[must_use]
+    pub const fn without(self, step: ProofStep) -> Self {
+        Self { steps: self.steps & !(1 << step as u32) }
+    }
+
+    const fn has(self, step: ProofStep) -> bool {
+        self.steps & (1 << step as u32) != 0
+    }
+}
+
+/// Settings of a namespace that are not told with its interfaces, and that we, or whoever has our power over it,
+/// may have changed. Tenants cannot change any.
+const SETTINGS: &[&str] = &[
+    "/proc/sys/net/ipv4/ip_unprivileged_port_start",
+    "/proc/sys/net/ipv4/ip_local_port_range",
+    "/proc/sys/net/ipv4/ip_local_reserved_ports",
+    "/proc/sys/net/ipv4/ip_forward",
+    "/proc/sys/net/ipv4/ip_default_ttl",
+    "/proc/sys/net/ipv4/icmp_echo_ignore_all",
+    "/proc/sys/net/ipv4/tcp_no_metrics_save",
+    "/proc/sys/net/ipv4/tcp_rto_max_ms",
+    "/proc/sys/net/ipv4/tcp_syn_retries",
+    "/proc/sys/net/ipv4/tcp_retries2",
+    "/proc/sys/net/ipv4/tcp_fin_timeout",
+    "/proc/sys/net/ipv4/tcp_tw_reuse",
+    "/proc/sys/net/ipv4/tcp_congestion_control",
+    "/proc/sys/net/ipv4/tcp_rmem",
+    "/proc/sys/net/ipv4/tcp_wmem",
+    "/proc/sys/net/core/somaxconn",
+    "/proc/sys/net/core/rmem_max",
+];
+/// Tables of the older packet filters; only their owner's look makes them.
+const OLD_FILTERS: &[&str] = &[
+    "/proc/thread-self/net/ip_tables_names",
+    "/proc/thread-self/net/ip6_tables_names",
+    "/proc/thread-self/net/arp_tables_names",
+];
+/// With more remains of connections than this, making another slot is quicker than removing them.
+const MOST_REMAINS: usize = 2000;
+
+/// A slot that can be proved clean: its namespaces, each with the sockets that speak of it, and the first look.
+#[derive(Debug)]
+pub(crate) struct Provable {
+    slot: Slot,
+    rooms: Vec<Room>,
+}
+
+/// One namespace of a slot.
+#[derive(Debug)]
+struct Room {
+    /// They are ours, and the only sockets in it: the kernel counts a netlink socket for a while after its end,
+    /// so they are kept for the slot's whole life.
+    route: Talk,
+    sockets: Talk,
+    filters: Talk,
+    first: Look,
+}
+
+/// As many as a room has.
+const OUR_SOCKETS: u64 = 3;
+
+/// Everything of a namespace that is compared.
+#[derive(Debug)]
+struct Look {
+    tables: Vec<Entries>,
+    neighbours: Entries,
+    learned: Entries,
+    settings: Vec<Vec<u8>>,
+    old_filters: Vec<Vec<u8>>,
+}
+
+impl Provable {
+    /// Takes the first look at a slot that nobody has used yet. Comes back to `home`.
+    pub(crate) fn new(slot: Slot, home: BorrowedFd<'_>) -> Result<Self, SandboxError> {
+        let rooms = slot.places().map(|(_, namespace)| {
+            enter_network(namespace)?;
+            let (route, sockets, filters) =
+                (Talk::open(None)?, Talk::open_sock_diag()?, Talk::open_netfilter()?);
+            await_links(&route)?;
+            let first = Look::take(&route)?;
+            Ok(Room { route, sockets, filters, first })
+        });
+        let rooms = rooms.collect::<Result<Vec<Room>, SandboxError>>();
+        enter_network(home)?;
+        Ok(Self { rooms: rooms?, slot })
+    }
+
+    pub(crate) fn slot(&self) -> &Slot {
+        &self.slot
+    }
+
+    /// Removes what the last tenant's traffic has left, and looks whether all is as it was; the step that found
+    /// that it is not. Comes back to `home`.
+    pub(crate) fn prove(
+        &self,
+        proof: Proof,
+        home: BorrowedFd<'_>,
+    ) -> Result<Option<ProofStep>, SandboxError> {
+        let found = self.prove_rooms(proof);
+        enter_network(home)?;
+        found
+    }
+
+    fn prove_rooms(&self, proof: Proof) -> Result<Option<ProofStep>, SandboxError> {
+        // A connection has two ends, which still speak to each other: first they are removed everywhere.
+        for (room, (_, namespace)) in self.rooms.iter().zip(self.slot.places()) {
+            enter_network(namespace)?;
+            room.remove_remains(proof)?;
+        }
+        for (room, (_, namespace)) in self.rooms.iter().zip(self.slot.places()) {
+            enter_network(namespace)?;
+            if let Some(step) = room.prove(proof)? {
+                return Ok(Some(step));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Room {
+    /// Within the namespace.
+    fn remove_remains(&self, proof: Proof) -> Result<(), SandboxError> {
+        let counts = Counts::read()?;
+        let has_remains = (proof.has(ProofStep::Sockets) && counts.sockets > OUR_SOCKETS)
+            || (proof.has(ProofStep::TimeWait) && counts.time_wait > 0);
+        if has_remains {
+            self.destroy_connections(proof)?;
+        }
+        if proof.has(ProofStep::Routes) {
+            for path in ["/proc/sys/net/ipv4/route/flush", "/proc/sys/net/ipv6/route/flush"] {
+                match write(path, "1") {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(error).during_at(Step::NetworkSetting, path);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if proof.has(ProofStep::Filters) && self.has_filters()? {
+            self.remove_filters()?;
+        }
+        if proof.has(ProofStep::Tracking) && tracked()? > 0 {
+            // IPCTNL_MSG_CT_DELETE, of all families.
+            self.filters.order(&[survey::order(0x102, 0, &[0; 4])])?;
+        }
+        Ok(())
+    }
+
+    /// What is left of connections is ended, whoever may hold a socket of it.
+    fn destroy_connections(&self, proof: Proof) -> Result<(), SandboxError> {
+        const DESTROY: u16 = 21;
+        const TCP: u8 = 6;
+        const TIME_WAIT: u8 = 6;
+        // The older question, which asks for both families at once: all states, no conditions.
+        const ALL_TCP: u16 = 18;
+        let mut question = [0; 60];
+        question[52..56].fill(0xff);
+        let mut orders = Vec::new();
+        self.sockets.dump(ALL_TCP, &question, |_, found| {
+            let (Some(&family), Some(&state), Some(id)) = (found.first(), found.get(1), found.get(4..52))
+            else {
+                return;
+            };
+            let step = if state == TIME_WAIT { ProofStep::TimeWait } else { ProofStep::Sockets };
+            if proof.has(step) {
+                let mut body = vec![family, TCP, 0, 0, 0xff, 0xff, 0xff, 0xff];
+                body.extend(id);
+                orders.push(survey::order(DESTROY, 0, &body));
+            }
+        })?;
+        if orders.len() <= MOST_REMAINS {
+            // One that has gone by itself meanwhile is as good; what stays is seen by the counts.
+            self.sockets.order(&orders)?;
+        }
+        Ok(())
+    }
+
+    fn has_filters(&self) -> Result<bool, SandboxError> {
+        let mut any = false;
+        self.filters.dump(0xa01, &[0; 4], |_, _| any = true)?;
+        Ok(any)
+    }
+
+    /// Deletes every table of every family. The three messages are a transaction.
+    fn remove_filters(&self) -> Result<(), SandboxError> {
+        const SUBSYSTEM: [u8; 4] = [0, 0, 0, 10];
+        let mut message = Vec::new();
+        survey::append(&mut message, 16, 1, &SUBSYSTEM);
+        message.extend(survey::order(0xa02, 0, &[0; 4]));
+        survey::append(&mut message, 17, 1, &SUBSYSTEM);
+        self.filters.order(&[message]).map(drop)
+    }
+
+    /// Within the namespace. The step that finds something.
+    fn prove(&self, proof: Proof) -> Result<Option<ProofStep>, SandboxError> {
+        let counts = Counts::read()?;
+        let excess = [
+            (ProofStep::Sockets, counts.sockets > OUR_SOCKETS),
+            (ProofStep::TimeWait, counts.time_wait > 0),
+            (ProofStep::Fragments, counts.fragments > 0),
+        ];
+        if let Some((step, _)) = excess.iter().find(|(step, excess)| *excess && proof.has(*step)) {
+            return Ok(Some(*step));
+        }
+        if proof.has(ProofStep::Tracking) && tracked()? > 0 {
+            return Ok(Some(ProofStep::Tracking));
+        }
+        if proof.has(ProofStep::Filters) && self.has_filters()? {
+            return Ok(Some(ProofStep::Filters));
+        }
+        for (table, first) in TABLES.iter().zip(&self.first.tables) {
+            if proof.has(table.step) && !self.route.table(table)?.keys().eq(first.keys()) {
+                return Ok(Some(table.step));
+            }
+        }
+        if proof.has(ProofStep::Neighbours) && !self.forget_neighbours()? {
+            return Ok(Some(ProofStep::Neighbours));
+        }
+        if proof.has(ProofStep::Bridge) && !self.forget_learned()? {
+            return Ok(Some(ProofStep::Bridge));
+        }
+        if proof.has(ProofStep::Settings) && read_all(SETTINGS)? != self.first.settings {
+            return Ok(Some(ProofStep::Settings));
+        }
+        if proof.has(ProofStep::Filters) && read_all(OLD_FILTERS)? != self.first.old_filters {
+            return Ok(Some(ProofStep::Filters));
+        }
+        Ok(None)
+    }
+
+    /// Removes the neighbours that were not there at first. Whether all is as it was then.
+    fn forget_neighbours(&self) -> Result<bool, SandboxError> {
+        const DELETE: u16 = 29;
+        const DESTINATION: u16 = 1;
+        let first = &self.first.neighbours;
+        let now = self.route.table(&NEIGHBOURS)?;
+        if now.keys().eq(first.keys()) {
+            return Ok(true);
+        }
+        let new = now.iter().filter(|(entry, _)| !first.contains_key(*entry)).map(|(_, message)| message);
+        let orders: Vec<Vec<u8>> = new
+            .filter_map(|message| {
+                let (fixed, rest) = message.split_at_checked(12)?;
+                let (_, destination) = survey::attributes(rest).find(|(kind, _)| *kind == DESTINATION)?;
+                let mut body = fixed.to_vec();
+                survey::append_attribute(&mut body, DESTINATION, destination);
+                Some(survey::order(DELETE, 0, &body))
+            })
+            .collect();
+        self.route.order(&orders)?;
+        Ok(self.route.table(&NEIGHBOURS)?.keys().eq(first.keys()))
+    }
+
+    /// Lets the bridge forget which address is behind which port. Whether all is as it was at first.
+    fn forget_learned(&self) -> Result<bool, SandboxError> {
+        const CHANGE_LINK: u16 = 16;
+        const LINK_INFO: u16 = 18;
+        const KIND: u16 = 1;
+        const DATA: u16 = 2;
+        const FLUSH: u16 = 21;
+        let first = &self.first.learned;
+        if self.route.table(&LEARNED)?.keys().eq(first.keys()) {
+            return Ok(true);
+        }
+        let (mut data, mut info) = (Vec::new(), Vec::new());
+        survey::append_attribute(&mut data, FLUSH, &[]);
+        survey::append_attribute(&mut info, KIND, b"bridge\0");
+        survey::append_attribute(&mut info, DATA, &data);
+        let mut body = vec![0; 16];
+        body[4..8].copy_from_slice(&BRIDGE.to_ne_bytes());
+        survey::append_attribute(&mut body, LINK_INFO, &info);
+        self.route.order(&[survey::order(CHANGE_LINK, 0, &body)])?;
+        Ok(self.route.table(&LEARNED)?.keys().eq(first.keys()))
+    }
+}
+
+impl Look {
+    /// Within the namespace.
+    fn take(route: &Talk) -> Result<Self, SandboxError> {
+        Ok(Self {
+            tables: TABLES.iter().map(|table| route.table(table)).collect::<Result<_, _>>()?,
+            neighbours: route.table(&NEIGHBOURS)?,
+            learned: route.table(&LEARNED)?,
+            settings: read_all(SETTINGS)?,
+            old_filters: read_all(OLD_FILTERS)?,
+        })
+    }
+}
+
+/// Waits until the kernel has seen that every link is up: a worker of its own notices, and what it notes would
+/// else be taken for a tenant's doing.
+fn await_links(route: &Talk) -> Result<(), SandboxError> {
+    const LIST_LINKS: u16 = 18;
+    const STATE: u16 = 16;
+    const UP: u8 = 6;
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let mut up = true;
+        route.dump(LIST_LINKS, &[0; 16], |_, link| {
+            let Some((fixed, attributes)) = link.split_at_checked(16) else { return };
+            let state = survey::attributes(attributes).find(|(kind, _)| *kind == STATE);
+            up &= fixed[4..8] == LOOPBACK.to_ne_bytes() || state.is_some_and(|(_, state)| state == [UP]);
+        })?;
+        if up {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Errno::TIMEDOUT).during(Step::Settle);
+        }
+        poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 100_000 })).during(Step::Settle)?;
+    }
+}
+
+/// What the kernel counts in a namespace.
+#[derive(Debug, Default, Clone, Copy)]
+struct Counts {
+    /// Of every family; those that are closing without anybody's descriptor too, and those that a connection
+    /// waits on which is only half made.
+    sockets: u64,
+    time_wait: u64,
+    fragments: u64,
+}
+
+impl Counts {
+    /// Of the namespace that we are in.
+    fn read() -> Result<Self, SandboxError> {
+        let mut counts = Self::default();
+        for path in ["/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6"] {
+            let text = read(path)?.unwrap_or_default();
+            for line in String::from_utf8_lossy(&text).lines() {
+                let words: Vec<&str> = line.split_ascii_whitespace().collect();
+                let count = |name: &str| -> u64 {
+                    let at = words.iter().position(|word| *word == name);
+                    at.and_then(|at| words.get(at + 1)?.parse().ok()).unwrap_or(0)
+                };
+                match words.first() {
+                    Some(&"sockets:") => counts.sockets += count("used"),
+                    Some(&"TCP:") => counts.time_wait += count("tw"),
+                    Some(&("FRAG:" | "FRAG6:")) => counts.fragments += count("inuse"),
+                    _ => {}
+                }
+            }
+        }
+        Ok(counts)
+    }
+}
+
+/// How many connections are tracked in the namespace that we are in.
+fn tracked() -> Result<u64, SandboxError> {
+    // A kernel without it tracks none.
+    let text = read("/proc/sys/net/netfilter/nf_conntrack_count")?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&text).trim().parse().unwrap_or(0))
+}
+
+/// Files that are not there are empty: a kernel without a setting has nothing to compare.
+fn read_all(paths: &[&str]) -> Result<Vec<Vec<u8>>, SandboxError> {
+    paths.iter().map(|path| Ok(read(path)?.unwrap_or_default())).collect()
+}
+
+fn read(path: &str) -> Result<Option<Vec<u8>>, SandboxError> {
+    let mut bytes = Vec::with_capacity(512);
+    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        // The names of old filters are for the machine's root alone.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
+        Err(error) => Err(error).during_at(Step::NetworkSetting, path),
+    }
+}

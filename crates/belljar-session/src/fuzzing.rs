@@ -1,0 +1,49 @@
+//! Doors for the fuzz targets to what reads bytes of others and is private otherwise. No part of the interface.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use belljar_model::{SessionId, SessionName};
+use belljar_sandbox::Init;
+use belljar_stack::plan::Plan;
+
+use crate::control;
+use crate::driver::{self, Driver, Handle};
+use crate::logs::Logs;
+use crate::machine::Machine;
+use crate::native::{Connection, Names, Native};
+use crate::timeline::{Timeline, WallClock};
+
+/// What a session's name server answers to one packet.
+pub fn name_server_answer(plan: &Plan, session: &str, packet: &[u8]) -> Option<Vec<u8>> {
+    Names::of(plan, session).answer(packet)
+}
+
+/// A session with everything but a seal: its supervisor and its control protocol, at `control.sock` in `dir`,
+/// before whatever plays `init`.
+pub fn serve(
+    dir: &Path,
+    plan: Plan,
+    id: SessionId,
+    name: SessionName,
+    clock: WallClock,
+    init: Init,
+) -> std::io::Result<Handle> {
+    let plan = Arc::new(plan);
+    let connection = Arc::new(Connection::new(init)?);
+    let events = dir.join("events.jsonl");
+    let timeline = Timeline::create(&events, id.clone(), clock)?;
+    let logs = Arc::new(Logs::new(dir.join("logs"), timeline.start())?);
+    let (sender, messages) = driver::channel();
+    let backend = Native::new(connection, Arc::clone(&plan), Arc::clone(&logs), name.to_string(), &sender);
+    let shared = backend.shared();
+    let events_written = timeline.written();
+    let machine = Machine::new(plan, id, name);
+    let handle = Driver::start(machine, backend, timeline, sender, messages);
+    let env = Arc::new(BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]));
+    let control = control::Control { handle: handle.clone(), shared, env, events, events_written, logs };
+    // It ends by itself when its session has ended.
+    drop(control::serve(&dir.join("control.sock"), control, tokio::sync::watch::channel(false).0)?);
+    Ok(handle)
+}
