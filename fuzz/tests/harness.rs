@@ -16,7 +16,7 @@ use belljar_fuzz::{Target, kept, targets};
 /// How long a target gets where nobody says otherwise.
 const SECONDS: u64 = 20;
 /// An input that takes longer is a finding: nothing that belljar reads takes a hundredth of it.
-const HANGS: Duration = Duration::from_secs(60);
+const HANGS: Duration = Duration::from_mins(1);
 /// What of the new inputs serves as a base for others.
 const POOL: usize = 256;
 

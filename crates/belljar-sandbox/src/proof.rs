@@ -6,21 +6,19 @@
 //! session, and what the session's owner had configured. A socket that somebody still holds cannot be taken
 //! away, so a slot with one is not clean, whatever state the socket is in.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use rustix::event::poll;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{During as _, SandboxError, Step};
 use crate::netlink::LOOPBACK;
-use crate::slot::{BRIDGE, SETTLE, Slot, enter_network};
+use crate::slot::{BRIDGE, SETTLE, Slot, enter_network, set_if_present};
 use crate::survey::{self, Entries, LEARNED, NEIGHBOURS, TABLES, Talk};
-use crate::zygote::write;
 
 /// What is looked at. Tests leave one out to see that it is missed; nobody else does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,20 +88,13 @@ const SETTINGS: &[&str] = &[
     "/proc/sys/net/ipv4/ip_unprivileged_port_start",
     "/proc/sys/net/ipv4/ip_local_port_range",
     "/proc/sys/net/ipv4/ip_local_reserved_ports",
-    "/proc/sys/net/ipv4/ip_forward",
     "/proc/sys/net/ipv4/ip_default_ttl",
     "/proc/sys/net/ipv4/icmp_echo_ignore_all",
     "/proc/sys/net/ipv4/tcp_no_metrics_save",
     "/proc/sys/net/ipv4/tcp_rto_max_ms",
-    "/proc/sys/net/ipv4/tcp_syn_retries",
-    "/proc/sys/net/ipv4/tcp_retries2",
     "/proc/sys/net/ipv4/tcp_fin_timeout",
-    "/proc/sys/net/ipv4/tcp_tw_reuse",
     "/proc/sys/net/ipv4/tcp_congestion_control",
-    "/proc/sys/net/ipv4/tcp_rmem",
-    "/proc/sys/net/ipv4/tcp_wmem",
     "/proc/sys/net/core/somaxconn",
-    "/proc/sys/net/core/rmem_max",
 ];
 /// Tables of the older packet filters; only their owner's look makes them.
 const OLD_FILTERS: &[&str] = &[
@@ -178,14 +169,25 @@ impl Provable {
     }
 
     fn prove_rooms(&self, proof: Proof) -> Result<Option<ProofStep>, SandboxError> {
+        let rooms = || self.rooms.iter().zip(self.slot.places().map(|(_, namespace)| namespace));
         // A connection has two ends, which still speak to each other: first they are removed everywhere.
-        for (room, (_, namespace)) in self.rooms.iter().zip(self.slot.places()) {
+        let mut removed = false;
+        let mut counts = Vec::new();
+        for (room, namespace) in rooms() {
             enter_network(namespace)?;
-            room.remove_remains(proof)?;
+            let found = Counts::read()?;
+            let has_remains = (proof.has(ProofStep::Sockets) && found.sockets > OUR_SOCKETS)
+                || (proof.has(ProofStep::TimeWait) && found.time_wait > 0);
+            if has_remains {
+                room.destroy_connections(proof)?;
+                removed = true;
+            }
+            counts.push(found);
         }
-        for (room, (_, namespace)) in self.rooms.iter().zip(self.slot.places()) {
+        for ((room, namespace), counted) in rooms().zip(counts) {
             enter_network(namespace)?;
-            if let Some(step) = room.prove(proof)? {
+            let counts = if removed { Counts::read()? } else { counted };
+            if let Some(step) = room.prove(counts, proof)? {
                 return Ok(Some(step));
             }
         }
@@ -194,43 +196,18 @@ impl Provable {
 }
 
 impl Room {
-    /// Within the namespace.
-    fn remove_remains(&self, proof: Proof) -> Result<(), SandboxError> {
-        let counts = Counts::read()?;
-        let has_remains = (proof.has(ProofStep::Sockets) && counts.sockets > OUR_SOCKETS)
-            || (proof.has(ProofStep::TimeWait) && counts.time_wait > 0);
-        if has_remains {
-            self.destroy_connections(proof)?;
-        }
-        if proof.has(ProofStep::Routes) {
-            for path in ["/proc/sys/net/ipv4/route/flush", "/proc/sys/net/ipv6/route/flush"] {
-                match write(path, "1") {
-                    Err(error) if error.kind() != ErrorKind::NotFound => {
-                        return Err(error).during_at(Step::NetworkSetting, path);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        if proof.has(ProofStep::Filters) && self.has_filters()? {
-            self.remove_filters()?;
-        }
-        if proof.has(ProofStep::Tracking) && tracked()? > 0 {
-            // IPCTNL_MSG_CT_DELETE, of all families.
-            self.filters.order(&[survey::order(0x102, 0, &[0; 4])])?;
-        }
-        Ok(())
-    }
-
     /// What is left of connections is ended, whoever may hold a socket of it.
     fn destroy_connections(&self, proof: Proof) -> Result<(), SandboxError> {
         const DESTROY: u16 = 21;
         const TCP: u8 = 6;
         const TIME_WAIT: u8 = 6;
-        // The older question, which asks for both families at once: all states, no conditions.
+        // The older question, which asks for both families at once.
         const ALL_TCP: u16 = 18;
+        // All but listening and merely bound: those are somebody's still, and looking for them goes through the
+        // whole machine's.
+        const STATES: u32 = 0x1bff;
         let mut question = [0; 60];
-        question[52..56].fill(0xff);
+        question[52..56].copy_from_slice(&STATES.to_ne_bytes());
         let mut orders = Vec::new();
         self.sockets.dump(ALL_TCP, &question, |_, found| {
             let (Some(&family), Some(&state), Some(id)) = (found.first(), found.get(1), found.get(4..52))
@@ -257,19 +234,32 @@ impl Room {
         Ok(any)
     }
 
-    /// Deletes every table of every family. The three messages are a transaction.
-    fn remove_filters(&self) -> Result<(), SandboxError> {
+    /// Deletes every table of every family; the three messages are a transaction. Whether there is none now.
+    fn forget_filters(&self) -> Result<bool, SandboxError> {
         const SUBSYSTEM: [u8; 4] = [0, 0, 0, 10];
+        if !self.has_filters()? {
+            return Ok(true);
+        }
         let mut message = Vec::new();
         survey::append(&mut message, 16, 1, &SUBSYSTEM);
         message.extend(survey::order(0xa02, 0, &[0; 4]));
         survey::append(&mut message, 17, 1, &SUBSYSTEM);
-        self.filters.order(&[message]).map(drop)
+        self.filters.order(&[message])?;
+        Ok(!self.has_filters()?)
+    }
+
+    /// Lets go of every connection that is tracked. Whether none is now.
+    fn forget_tracked(&self) -> Result<bool, SandboxError> {
+        if tracked()? == 0 {
+            return Ok(true);
+        }
+        // IPCTNL_MSG_CT_DELETE, of all families.
+        self.filters.order(&[survey::order(0x102, 0, &[0; 4])])?;
+        Ok(tracked()? == 0)
     }
 
     /// Within the namespace. The step that finds something.
-    fn prove(&self, proof: Proof) -> Result<Option<ProofStep>, SandboxError> {
-        let counts = Counts::read()?;
+    fn prove(&self, counts: Counts, proof: Proof) -> Result<Option<ProofStep>, SandboxError> {
         let excess = [
             (ProofStep::Sockets, counts.sockets > OUR_SOCKETS),
             (ProofStep::TimeWait, counts.time_wait > 0),
@@ -278,11 +268,16 @@ impl Room {
         if let Some((step, _)) = excess.iter().find(|(step, excess)| *excess && proof.has(*step)) {
             return Ok(Some(*step));
         }
-        if proof.has(ProofStep::Tracking) && tracked()? > 0 {
+        if proof.has(ProofStep::Filters) && !self.forget_filters()? {
+            return Ok(Some(ProofStep::Filters));
+        }
+        if proof.has(ProofStep::Tracking) && !self.forget_tracked()? {
             return Ok(Some(ProofStep::Tracking));
         }
-        if proof.has(ProofStep::Filters) && self.has_filters()? {
-            return Ok(Some(ProofStep::Filters));
+        if proof.has(ProofStep::Routes) {
+            for path in ["/proc/sys/net/ipv4/route/flush", "/proc/sys/net/ipv6/route/flush"] {
+                set_if_present(path, "1")?;
+            }
         }
         for (table, first) in TABLES.iter().zip(&self.first.tables) {
             if proof.has(table.step) && !self.route.table(table)?.keys().eq(first.keys()) {
@@ -363,27 +358,32 @@ impl Look {
     }
 }
 
-/// Waits until the kernel has seen that every link is up: a worker of its own notices, and what it notes would
-/// else be taken for a tenant's doing.
+/// Waits until the kernel has seen that every link is up, lest what it notes of that be taken for a tenant's doing.
+/// A worker of the kernel's looks once a second; asking for a single link makes it look at once.
 fn await_links(route: &Talk) -> Result<(), SandboxError> {
-    const LIST_LINKS: u16 = 18;
+    const ASK_LINK: u16 = 18;
     const STATE: u16 = 16;
     const UP: u8 = 6;
     let deadline = Instant::now() + SETTLE;
     loop {
-        let mut up = true;
-        route.dump(LIST_LINKS, &[0; 16], |_, link| {
+        let mut questions = Vec::new();
+        route.dump(ASK_LINK, &[0; 16], |_, link| {
             let Some((fixed, attributes)) = link.split_at_checked(16) else { return };
             let state = survey::attributes(attributes).find(|(kind, _)| *kind == STATE);
-            up &= fixed[4..8] == LOOPBACK.to_ne_bytes() || state.is_some_and(|(_, state)| state == [UP]);
+            if fixed[4..8] != LOOPBACK.to_ne_bytes() && state.is_none_or(|(_, state)| state != [UP]) {
+                let mut question = [0; 16];
+                question[4..8].copy_from_slice(&fixed[4..8]);
+                questions.push(survey::order(ASK_LINK, 0, &question));
+            }
         })?;
-        if up {
+        if questions.is_empty() {
             return Ok(());
         }
         if Instant::now() > deadline {
             return Err(Errno::TIMEDOUT).during(Step::Settle);
         }
-        poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 100_000 })).during(Step::Settle)?;
+        route.order(&questions)?;
+        poll(&mut [], Some(&Timespec { tv_sec: 0, tv_nsec: 50_000 })).during(Step::Settle)?;
     }
 }
 
@@ -433,12 +433,18 @@ fn read_all(paths: &[&str]) -> Result<Vec<Vec<u8>>, SandboxError> {
     paths.iter().map(|path| Ok(read(path)?.unwrap_or_default())).collect()
 }
 
+/// A file of the kernel's, which is told in one piece: all that matters here is short.
 fn read(path: &str) -> Result<Option<Vec<u8>>, SandboxError> {
-    let mut bytes = Vec::with_capacity(512);
-    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(bytes)),
+    let mut bytes = vec![0; 2048];
+    let length = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .and_then(|file| rustix::io::read(&file, bytes.as_mut_slice()));
+    match length {
+        Ok(length) => {
+            bytes.truncate(length);
+            Ok(Some(bytes))
+        }
         // The names of old filters are for the machine's root alone.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
-        Err(error) => Err(error).during_at(Step::NetworkSetting, path),
+        Err(Errno::NOENT | Errno::ACCESS) => Ok(None),
+        Err(errno) => Err(errno).during_at(Step::NetworkSetting, path),
     }
 }

@@ -171,7 +171,7 @@ fn set_for_every_place() -> Result<(), SandboxError> {
 }
 
 /// A kernel that does not have it does not need it.
-fn set_if_present(path: &str, value: &str) -> Result<(), SandboxError> {
+pub(crate) fn set_if_present(path: &str, value: &str) -> Result<(), SandboxError> {
     match write(path, value) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error).during_at(Step::NetworkSetting, path),
         _ => Ok(()),
