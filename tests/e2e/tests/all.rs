@@ -13,6 +13,7 @@ mod logs;
 mod messages;
 mod names;
 mod ordering;
+mod protocol;
 mod readiness;
 mod restarts;
 mod run;
