@@ -54,11 +54,11 @@ enum What {
 }
 
 impl Promise {
-    pub(super) fn unchanged(replica: ReplicaIndex, _generation: u32) -> Self {
+    pub(super) fn unchanged(replica: ReplicaIndex) -> Self {
         Self { replica, changed: false, what: What::Now }
     }
 
-    pub(super) fn done(replica: ReplicaIndex, _generation: u32) -> Self {
+    pub(super) fn done(replica: ReplicaIndex) -> Self {
         Self { replica, changed: true, what: What::Now }
     }
 

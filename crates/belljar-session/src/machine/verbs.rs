@@ -44,7 +44,7 @@ impl Machine {
     fn kill(&mut self, replica: ReplicaIndex, by: Cause) -> Promise {
         self.give_up_policy_restart(replica);
         if !self.replicas[replica].state.is_alive() {
-            return Promise::unchanged(replica, self.replicas[replica].generation);
+            return Promise::unchanged(replica);
         }
         let one = &mut self.replicas[replica];
         one.end_expected = true;
@@ -64,12 +64,11 @@ impl Machine {
         self.give_up_policy_restart(replica);
         let one = &mut self.replicas[replica];
         if !one.state.is_alive() || one.pid.is_none() {
-            return Promise::unchanged(replica, one.generation);
+            return Promise::unchanged(replica);
         }
         one.end_expected = true;
-        let generation = one.generation;
         self.order(Order::Signal { replica, signal: SIGTERM });
-        Promise::done(replica, generation)
+        Promise::done(replica)
     }
 
     fn stop(&mut self, replica: ReplicaIndex, by: Cause) -> Promise {
@@ -79,7 +78,7 @@ impl Machine {
         let generation = one.generation;
         match one.state {
             ReplicaState::Pending | ReplicaState::Exited | ReplicaState::Failed => {
-                Promise::unchanged(replica, generation)
+                Promise::unchanged(replica)
             }
             ReplicaState::Stopping => Promise::ended(replica, generation),
             _ => {
@@ -205,7 +204,7 @@ impl Machine {
         let one = &mut self.replicas[replica];
         let generation = one.generation;
         match one.state {
-            ReplicaState::Paused => Ok(Promise::unchanged(replica, generation)),
+            ReplicaState::Paused => Ok(Promise::unchanged(replica)),
             ReplicaState::Running | ReplicaState::Ready | ReplicaState::Unhealthy => {
                 if !std::mem::replace(&mut one.freezing, true) {
                     self.order(Order::Freeze { replica, generation });
@@ -255,7 +254,7 @@ impl Machine {
                 Ok(Promise::resumed(replica, generation))
             }
             ReplicaState::Running | ReplicaState::Ready | ReplicaState::Unhealthy => {
-                Ok(Promise::unchanged(replica, generation))
+                Ok(Promise::unchanged(replica))
             }
             _ => Err(self.not_running(replica)),
         }
