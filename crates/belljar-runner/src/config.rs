@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use belljar_session::{User, WallClock};
@@ -44,11 +44,14 @@ pub struct Host {
     pub programs: Arc<dyn Programs + Send + Sync>,
     /// Host directories that stay visible in a session wherever they lie.
     pub visible: Vec<PathBuf>,
-    /// The names of what this machine can do, for `requires`.
-    pub capabilities: BTreeSet<String>,
+    pub capabilities: Arc<Capabilities>,
     pub clock: WallClock,
     pub random: Random,
 }
+
+/// The names of what this machine can do, for `requires`. Found out when a suite asks for the first time: trying it
+/// makes namespaces and networks.
+pub type Capabilities = LazyLock<BTreeSet<String>, Box<dyn FnOnce() -> BTreeSet<String> + Send>>;
 
 /// Where ids and seeds come from. The program passes the kernel's randomness, tests pass theirs.
 #[derive(Clone)]

@@ -19,10 +19,9 @@ mod scheduler;
 mod select;
 #[cfg(test)]
 mod testing;
-mod timeline;
 
 pub use catalogue::{Catalogue, Scenario};
-pub use config::{Host, Keep, Options, Random, RunConfig};
+pub use config::{Capabilities, Host, Keep, Options, Random, RunConfig};
 pub use error::RunError;
 pub use filter::{Filter, FilterError};
 pub use run::{list, run};

@@ -12,6 +12,7 @@ use belljar_model::{
     SessionName, Summary,
 };
 use belljar_sandbox::Zygote;
+use belljar_session::timeline::Timeline;
 use belljar_stack::Context;
 use belljar_stack::plan::{Plan, SuitePlan};
 use belljar_store::{NewRun, RunDir};
@@ -26,7 +27,6 @@ use crate::error::RunError;
 use crate::requires;
 use crate::scheduler::{Effect, Input, Scheduler, Work};
 use crate::select::select;
-use crate::timeline::Timeline;
 
 /// How often whoever follows a run is told that time passes.
 const TICK: Duration = Duration::from_millis(100);
@@ -80,7 +80,8 @@ async fn run_with(
         origin: config.host.cwd.clone(),
         started_ms: config.now_ms(),
     })?;
-    let timeline = Timeline::create(dir.events(), config.host.clock.clone())?;
+    let timeline = Timeline::create(&dir.events(), config.host.clock.clone())
+        .map_err(|source| RunError::Record { path: dir.events(), source })?;
     let cases: Vec<Case> = selected.into_iter().map(|scenario| Case::new(scenario, &plan, &config)).collect();
     let works = cases.iter().map(|case| case.work(&config)).collect();
     let options = &config.options;
@@ -297,8 +298,8 @@ impl<R: FnMut(&RunEvent)> Runner<R> {
         }
         match self.timeline.append(session, kind) {
             Ok(event) => (self.reporter)(&RunEvent::Event(Box::new(event))),
-            Err(error) => {
-                self.trouble = Some(error);
+            Err(source) => {
+                self.trouble = Some(RunError::Record { path: self.dir.events(), source });
                 let effects = self.scheduler.handle(Input::Cancel);
                 self.perform(effects);
             }
@@ -311,7 +312,7 @@ impl<R: FnMut(&RunEvent)> Runner<R> {
         let summary = Summary {
             counts,
             peak_in_flight: self.scheduler.peak_in_flight(),
-            duration_ms: in_ms(self.timeline.elapsed()),
+            duration_ms: in_ms(self.timeline.start().elapsed()),
             scenarios: std::mem::take(&mut self.cases).into_iter().map(Case::into_summary).collect(),
         };
         let recorded = self.record(&summary);

@@ -173,7 +173,7 @@ impl<B: Backend> Driver<B> {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Emit(kind) => {
-                if let Err(error) = self.timeline.append(kind) {
+                if let Err(error) = self.timeline.append(Some(self.machine.id().clone()), kind) {
                     // Without a timeline nothing that we say could be trusted.
                     let why = format!("cannot write the session's events: {error}");
                     self.send_later(Input::End { why });

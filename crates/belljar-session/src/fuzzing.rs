@@ -33,7 +33,7 @@ pub fn serve(
     let plan = Arc::new(plan);
     let connection = Arc::new(Connection::new(init)?);
     let events = dir.join("events.jsonl");
-    let timeline = Timeline::create(&events, id.clone(), clock)?;
+    let timeline = Timeline::create(&events, clock)?;
     let logs = Arc::new(Logs::new(dir.join("logs"), timeline.start())?);
     let (sender, messages) = driver::channel();
     let backend = Native::new(connection, Arc::clone(&plan), Arc::clone(&logs), name.to_string(), &sender);

@@ -165,9 +165,8 @@ impl Session {
         let connection = Connection::new(init).map_err(LaunchError::Files)?;
         let connection = Arc::new(connection.with_groups(groups));
 
-        let timeline =
-            Timeline::create(&config.dir.join("events.jsonl"), config.id.clone(), config.clock.clone())
-                .map_err(LaunchError::Files)?;
+        let timeline = Timeline::create(&config.dir.join("events.jsonl"), config.clock.clone())
+            .map_err(LaunchError::Files)?;
         let logs = Logs::new(config.dir.join("logs"), timeline.start()).map_err(LaunchError::Files)?;
         let logs = Arc::new(logs);
         let (sender, messages) = driver::channel();

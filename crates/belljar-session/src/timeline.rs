@@ -1,4 +1,4 @@
-//! The timeline of one session on disk: every event is written before anybody is told of it.
+//! The timeline of one session, or of one run, on disk: every event is written before anybody is told of it.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -22,7 +22,6 @@ impl std::fmt::Debug for WallClock {
 #[derive(Debug)]
 pub struct Timeline {
     file: fs_err::File,
-    session: SessionId,
     clock: WallClock,
     start: Instant,
     seq: u64,
@@ -30,20 +29,21 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Starts a new file; one that is there already is an error, for a session's id is never used twice.
-    pub fn create(path: &Path, session: SessionId, clock: WallClock) -> std::io::Result<Self> {
+    /// Starts a new file; one that is there already is an error, for the directory of a session or
+    /// run is never used twice.
+    pub fn create(path: &Path, clock: WallClock) -> std::io::Result<Self> {
         let file = fs_err::OpenOptions::new().append(true).create_new(true).open(path)?;
-        Ok(Self { file, session, clock, start: Instant::now(), seq: 0, written: watch::Sender::new(0) })
+        Ok(Self { file, clock, start: Instant::now(), seq: 0, written: watch::Sender::new(0) })
     }
 
     /// Writes one event, by one `write`, so that a reader never sees half of it unless we are killed in it.
-    pub fn append(&mut self, kind: EventKind) -> std::io::Result<u64> {
+    pub fn append(&mut self, session: Option<SessionId>, kind: EventKind) -> std::io::Result<Event> {
         let event = Event {
             v: event::VERSION,
             seq: self.seq + 1,
-            t: round_to_microseconds(self.start.elapsed().as_secs_f64()),
+            t: self.now(),
             wall: format!("{:.3}", (self.clock.0)()),
-            session: Some(self.session.clone()),
+            session,
             kind,
         };
         let mut line = serde_json::to_vec(&event)?;
@@ -51,7 +51,12 @@ impl Timeline {
         self.file.write_all(&line)?;
         self.seq = event.seq;
         self.written.send_replace(self.seq);
-        Ok(self.seq)
+        Ok(event)
+    }
+
+    /// Seconds since the timeline was started, to the microsecond.
+    pub fn now(&self) -> f64 {
+        round_to_microseconds(self.start.elapsed().as_secs_f64())
     }
 
     /// The last event's number.

@@ -12,7 +12,7 @@ use belljar_store::{RuntimeDir, Store};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::config::{Host, Keep, Options, Random};
+use crate::config::{Capabilities, Host, Keep, Options, Random};
 use crate::select::Selection;
 
 const STACK: &str = r#"
@@ -69,7 +69,7 @@ impl World {
                 program: PathBuf::from("/usr/bin/belljar"),
                 programs: Arc::new(HostPrograms { path }),
                 visible: Vec::new(),
-                capabilities: BTreeSet::new(),
+                capabilities: Arc::new(Capabilities::new(Box::new(BTreeSet::new))),
                 clock: WallClock(Arc::new(|| "2026-11-20T13:44:05.123Z".parse().unwrap())),
                 random: Random(Arc::new(random)),
             },

@@ -318,6 +318,11 @@ impl Machine {
         std::mem::take(&mut self.effects)
     }
 
+    /// The session that it is the supervisor of.
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
     pub fn state(&self) -> SessionState {
         self.state
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use belljar_model::{ExitCode, RunEvent};
 use belljar_report::{JsonLines, Reporter, Terminal};
-use belljar_runner::{Filter, Host, Keep, Options, Random, RunConfig, RunError, Selection};
+use belljar_runner::{Capabilities, Filter, Host, Keep, Options, Random, RunConfig, RunError, Selection};
 use belljar_sandbox::Zygote;
 use belljar_store::RuntimeDir;
 use serde_json::json;
@@ -110,7 +110,6 @@ fn config(app: &App, args: &Args, cancel: watch::Receiver<bool>) -> Result<RunCo
     let mut env = app.env.all().clone();
     let user = app.user();
     env.insert("USER".to_owned(), user.name.clone());
-    let capabilities = belljar_sandbox::probe();
     Ok(RunConfig {
         stack: Arc::new(stack),
         stack_file,
@@ -125,11 +124,10 @@ fn config(app: &App, args: &Args, cancel: watch::Receiver<bool>) -> Result<RunCo
             program: App::program()?,
             programs: Arc::new(hosting::programs(app)),
             visible: hosting::visible(app)?,
-            capabilities: capabilities
-                .iter()
-                .filter(|one| one.works)
-                .map(|one| one.name.to_owned())
-                .collect(),
+            capabilities: Arc::new(Capabilities::new(Box::new(|| {
+                let tried = belljar_sandbox::probe();
+                tried.iter().filter(|one| one.works).map(|one| one.name.to_owned()).collect()
+            }))),
             clock: app.clock(),
             random: Random(Arc::new(|| hosting::random().unwrap_or_default())),
         },
