@@ -1,79 +1,132 @@
-//! What belljar costs, beside what the kernel and the servers cost in the same run.
+//! What belljar costs, beside what the kernel, the servers and others cost in the same run.
 //!
-//! Absolute times differ from machine to machine; the ratio to the floor of the same run does not, much. Each row
-//! is a median and a 95th percentile over the runs, its floor, and the ratio of the medians. A budget is only
-//! shown: nothing here fails because a machine is busy.
+//! Absolute times differ from machine to machine; the ratio to what was measured in turns with it does not, much. A
+//! budget is only shown: nothing here fails because a machine is busy.
 
+mod docker;
+mod error;
+mod floors;
+mod ground;
+mod groups;
 mod measure;
-mod report;
+mod render;
+mod results;
+mod row;
+mod worker;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::Instant;
 
-use measure::{Bench, Error, Samples};
-use report::Row;
+use clap::Parser as _;
 
-/// Enough for a 95th percentile that is not the worst run.
-const RUNS: usize = 40;
+use crate::error::{Error, Result};
+use crate::ground::Ground;
+use crate::groups::{GROUPS, Group};
+use crate::render::{Page, table, write_page};
+use crate::results::{Machine, Results};
+
+/// Measure belljar
+#[derive(Debug, clap::Parser)]
+struct Args {
+    /// Groups of measurements [default: all but those that say otherwise in `--list`]
+    #[arg(value_name = "GROUP")]
+    groups: Vec<String>,
+    /// Only list the groups
+    #[arg(long)]
+    list: bool,
+    /// Write the results to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measure nothing: take the results of this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["groups", "list"])]
+    from: Option<PathBuf>,
+    /// Put the results into the documentation: table, picture and bench/results.json. What is not measured now
+    /// stays as it was
+    #[arg(long)]
+    page: bool,
+}
 
 fn main() -> ExitCode {
-    let result = Bench::new().and_then(|bench| rows(&bench));
-    match result {
-        Ok(rows) => {
-            report::print(&rows);
-            ExitCode::SUCCESS
-        }
+    let mut words = std::env::args_os().skip(1);
+    if words.next().is_some_and(|verb| verb == worker::VERB) {
+        let words: Vec<_> = words.collect();
+        return carry(&words);
+    }
+    match measure(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            report::complain(&error);
+            tell(&format!("bench: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn rows(bench: &Bench) -> Result<Vec<Row>, Error> {
-    let unshare = Samples::of(RUNS, || Bench::time("unshare", &["-Urnpmif", "true"], Path::new("/")))?;
-    let empty = bench.stack("empty", "name = \"empty\"\n")?;
-    let run = Samples::of(RUNS, || bench.belljar(&["run", "--", "true"], &empty))?;
-    let ls = Samples::of(RUNS, || bench.belljar(&["ls"], &empty))?;
-
-    let six = bench.stack("six", &six_replicas(&bench.fixture))?;
-    let mut ready = Vec::new();
-    let mut noticed = Vec::new();
-    let whole = Samples::of(RUNS, || {
-        let time = bench.belljar(&["run", "--", "true"], &six)?;
-        let session = bench.last_session()?;
-        ready.push(session.until_ready);
-        noticed.extend(session.ready_ms);
-        Ok(time)
-    })?;
-
-    Ok(vec![
-        Row::new("run -- true, empty stack, whole process", &run, Some(("unshare true", &unshare)), "≤ 4 ×"),
-        Row::new("ls, whole process", &ls, Some(("unshare true", &unshare)), "≤ 2.7 ×"),
-        Row::new("six replicas: first event → all ready", &Samples::from(ready), None, "≤ 15 ms"),
-        Row::new("one of six: its start → known to be ready", &Samples::from(noticed), None, ""),
-        Row::new("six replicas: run -- true, whole process", &whole, Some(("empty stack", &run)), ""),
-    ])
+fn carry(words: &[std::ffi::OsString]) -> ExitCode {
+    let [stack, state, slots] = words else { return ExitCode::FAILURE };
+    let slots = slots.to_str().and_then(|slots| slots.parse().ok()).unwrap_or_default();
+    match worker::run(Path::new(stack), Path::new(state), slots) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tell(&format!("bench: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn six_replicas(fixture: &Path) -> String {
-    format!(
-        "name = \"six\"\n[service.app]\nrun = [\"{}\", \"tcp\", \"--port\", \"8080\"]\nreplicas = 6\n\
-         ports = {{ main = 8080 }}\n",
-        fixture.display()
-    )
+fn measure(args: &Args) -> Result<()> {
+    if args.list {
+        let lines = GROUPS.iter().map(|group| {
+            let asked = if group.only_named { " (only when it is named)" } else { "" };
+            format!("{:<10} {}{asked}\n", group.name, group.about)
+        });
+        return say(&lines.collect::<String>());
+    }
+    let results = match &args.from {
+        Some(path) => Results::read(path)?,
+        None => run(args)?,
+    };
+    if let Some(path) = &args.json {
+        results.write(path)?;
+    }
+    if args.page {
+        let page = Page::here();
+        let before = Results::read(&page.results).ok();
+        write_page(&page, &results.after(before))?;
+    }
+    Ok(())
 }
 
-/// The program that stands beside us: both were built by the same cargo.
-fn beside_us(name: &str) -> Result<PathBuf, Error> {
-    let us =
-        std::env::current_exe().map_err(|source| Error::Io { what: "find ourselves".to_owned(), source })?;
-    let path = us.with_file_name(name);
-    if path.exists() { Ok(path) } else { Err(Error::NotBuilt(path)) }
+fn run(args: &Args) -> Result<Results> {
+    let groups: Vec<&Group> = if args.groups.is_empty() {
+        GROUPS.iter().filter(|group| !group.only_named).collect()
+    } else {
+        args.groups.iter().map(|name| Group::named(name)).collect::<Result<_>>()?
+    };
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
+    let mut rows = Vec::new();
+    for group in groups {
+        let begun = Instant::now();
+        let ground = Ground::new()?;
+        let measured = group.rows(&ground, &date)?;
+        say(&format!("## {}\n\n{}\n", group.about, table(measured.iter(), &date)))?;
+        tell(&format!("bench: {} took {:.0} s", group.name, begun.elapsed().as_secs_f64()));
+        rows.extend(measured);
+    }
+    Ok(Results { machine: Machine::this(), date, rows })
 }
 
-/// Milliseconds, as people read them.
-fn milliseconds(duration: Duration) -> String {
-    format!("{:.2} ms", duration.as_secs_f64() * 1e3)
+/// This repository, in which we were built.
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn say(text: &str) -> Result<()> {
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Error::io("say what was measured"))
+}
+
+fn tell(text: &str) {
+    // Nobody can be told that nobody can be told.
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

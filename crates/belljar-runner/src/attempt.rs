@@ -130,8 +130,11 @@ fn create(config: &RunConfig, name: String) -> Result<OwnedSession, StoreError> 
 /// Lets go of a session that has ended: it is kept, or nothing of it is.
 fn give_back(config: &RunConfig, owned: OwnedSession, keep: bool) -> Result<(), StoreError> {
     config.runtime_dir.remove_session(owned.id())?;
-    config.store.end_session(owned.id(), config.now_ms(), keep)?;
-    if keep { Ok(()) } else { config.store.discard_session(owned) }
+    if keep {
+        return config.store.end_session(owned.id(), config.now_ms(), keep);
+    }
+    // That it has ended need not be written down first: what is killed on the way is found dead by a clean.
+    config.store.discard_session(owned)
 }
 
 /// The store's calls wait for the disk and for each other.
@@ -233,6 +236,7 @@ impl Place<'_> {
             ],
             groups_file: self.owned.dir().control_groups(),
             clock: host.clock.clone(),
+            alone: false,
         }
     }
 

@@ -6,6 +6,7 @@
 //! group cannot be held by a descriptor's life, so it is removed when the session has ended, and named on disk
 //! for whoever comes after one that was killed.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::ErrorKind;
@@ -118,7 +119,7 @@ impl LimitPlan {
             units.into_iter().filter(|(_, limits)| *limits != Limits::default()).collect();
         let mut groups = session;
         let is_root = rustix::process::geteuid().is_root();
-        let kernel = Kernel::read();
+        let kernel = LazyCell::new(Kernel::read);
         let units_need = |controller: Controller| units.values().any(|limits| controller.is_in(limits));
         let can_count = || kernel.place(Controller::Pids, &BTreeSet::from([Controller::Pids])).is_ok();
         // The kernel counts the processes of a session's own user namespace, but for root's.

@@ -11,7 +11,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recv, recvmsg, sendmsg, socketpair,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -92,7 +92,19 @@ pub(crate) fn send(
 pub(crate) fn try_receive<T: DeserializeOwned>(
     socket: BorrowedFd<'_>,
 ) -> Result<Option<(T, Vec<OwnedFd>)>, SandboxError> {
-    let mut bytes = vec![0; INLINE];
+    let Some((message, fds)) = try_receive_apart(socket)? else { return Ok(None) };
+    Ok(Some((message, fds?)))
+}
+
+/// A message, and its descriptors or why they have been lost.
+pub(crate) type Apart<T> = (T, Result<Vec<OwnedFd>, SandboxError>);
+
+/// The same for whoever has to answer a message even where its descriptors could not be taken in.
+pub(crate) fn try_receive_apart<T: DeserializeOwned>(
+    socket: BorrowedFd<'_>,
+) -> Result<Option<Apart<T>>, SandboxError> {
+    let Some(length) = waiting(socket)? else { return Ok(None) };
+    let mut bytes = vec![0; length];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let received =
@@ -109,13 +121,18 @@ pub(crate) fn try_receive<T: DeserializeOwned>(
             fds.extend(rights);
         }
     }
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    if received.flags.contains(ReturnFlags::TRUNC) {
         return Err(SandboxError::Protocol);
     }
+    // There is always room for as many as are ever sent: the kernel leaves some out where this process may not
+    // have so many more.
+    let lost = received.flags.contains(ReturnFlags::CTRUNC);
+    let fds_or_why = |fds| if lost { Err(Errno::MFILE).during(Step::Receive) } else { Ok(fds) };
     let message = match bytes[..received.bytes].split_first() {
         None => return Err(SandboxError::Gone),
         Some((&IN_PACKET, payload)) => serde_json::from_slice(payload),
-        Some((&IN_MEMFD, [])) if !fds.is_empty() => {
+        Some((&IN_MEMFD, [])) if lost || !fds.is_empty() => {
+            fds = fds_or_why(fds)?;
             let mut file = File::from(fds.remove(0));
             let mut payload = Vec::new();
             file.rewind().during(Step::Receive)?;
@@ -124,7 +141,19 @@ pub(crate) fn try_receive<T: DeserializeOwned>(
         }
         Some(_) => return Err(SandboxError::Protocol),
     };
-    message.map(|message| Some((message, fds))).map_err(|_| SandboxError::Protocol)
+    message.map(|message| Some((message, fds_or_why(fds)))).map_err(|_| SandboxError::Protocol)
+}
+
+/// How long the next packet is, if one waits. Memory for the longest one would be cleared for each of the small ones
+/// that messages are.
+fn waiting(socket: BorrowedFd<'_>) -> Result<Option<usize>, SandboxError> {
+    let nothing: &mut [u8] = &mut [];
+    match recv(socket, nothing, RecvFlags::PEEK | RecvFlags::TRUNC) {
+        Ok((_, length)) => Ok(Some(length.min(INLINE))),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(Errno::CONNRESET | Errno::PIPE) => Err(SandboxError::Gone),
+        Err(errno) => Err(errno).during(Step::Receive),
+    }
 }
 
 /// Receives a message, waiting for it.

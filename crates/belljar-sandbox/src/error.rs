@@ -42,6 +42,12 @@ pub enum SandboxError {
 }
 
 impl SandboxError {
+    /// Whether it comes of something that is short for the moment: memory or descriptors.
+    pub(crate) fn is_of_want(&self) -> bool {
+        use libc::{EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM};
+        matches!(self, Self::Os { errno: EAGAIN | EMFILE | ENFILE | ENOBUFS | ENOMEM, .. })
+    }
+
     /// The stable code that users and programs see.
     pub fn code(&self) -> ErrorCode {
         match self {

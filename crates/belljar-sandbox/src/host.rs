@@ -21,7 +21,7 @@ use crate::zygote::{self, Order};
 #[derive(Debug)]
 pub struct Zygote {
     /// One launch at a time is said to the zygote; the answer follows at once.
-    control: Mutex<OwnedFd>,
+    control: Mutex<Control>,
     pidfd: OwnedFd,
     pid: i32,
 }
@@ -34,18 +34,18 @@ impl Zygote {
         let forked = zygote::fork();
         take_all_descriptors();
         let (control, zygote) = forked?;
+        let control = Control { socket: control, launches: 0 };
         Ok(Self { control: Mutex::new(control), pidfd: zygote.pidfd, pid: zygote.pid })
     }
 
     /// Makes a sealed session. Blocks for the few milliseconds that it takes; callable from any thread.
     pub fn launch(&self, spec: &SessionSpec) -> Result<Init, SandboxError> {
         let init = {
-            let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
-            channel::send(control.as_fd(), &Order::Launch(Cow::Borrowed(spec)), &[])?;
-            let (launched, fds) = channel::receive::<Result<Launched, SandboxError>>(control.as_fd())?;
-            let Launched { pid } = launched?;
-            let [control, pidfd] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| SandboxError::Protocol)?;
-            Init { control, pidfd, pid }
+            let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+            control.launches += 1;
+            let order = Order::Launch { number: control.launches, spec: Cow::Borrowed(spec) };
+            channel::send(control.socket.as_fd(), &order, &[])?;
+            control.launched()?
         };
         // The file tree is made while the zygote is free for the next launch.
         let (sealed, _) = channel::receive::<Result<(), SandboxError>>(init.as_fd())?;
@@ -69,7 +69,13 @@ impl Zygote {
     ) -> Result<(), SandboxError> {
         let control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
         let network = network.clone();
-        channel::send(control.as_fd(), &Order::Prepare { network, count, proof }, &[])
+        channel::send(control.socket.as_fd(), &Order::Prepare { network, count, proof }, &[])
+    }
+
+    /// Ends it, and with it every session, without waiting: nothing can be launched any more.
+    pub fn end(&self) {
+        // It can only fail where it is gone already.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
     /// The zygote's number.
@@ -79,10 +85,35 @@ impl Zygote {
     }
 }
 
+/// The way to the zygote.
+#[derive(Debug)]
+struct Control {
+    socket: OwnedFd,
+    /// How many there have been: the number of the last one.
+    launches: u64,
+}
+
+impl Control {
+    /// The answer to the last launch.
+    fn launched(&self) -> Result<Init, SandboxError> {
+        loop {
+            let (Launched { number, result }, fds) = channel::receive(self.socket.as_fd())?;
+            // An earlier launch that was given up before its answer could be taken in: with its descriptors its
+            // session ends.
+            if number != self.launches {
+                continue;
+            }
+            let pid = result?;
+            let [control, pidfd] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| SandboxError::Protocol)?;
+            return Ok(Init { control, pidfd, pid });
+        }
+    }
+}
+
 impl Drop for Zygote {
     fn drop(&mut self) {
-        // The end of its socket would do too; this leaves no zombie. Both can only fail where it is gone already.
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        // The end of its socket would do too; this leaves no zombie, and can only fail where it is gone already.
+        self.end();
         let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED);
     }
 }
@@ -91,7 +122,10 @@ impl Drop for Zygote {
 /// first message on that socket says whether the session is sealed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Launched {
-    pub(crate) pid: i32,
+    /// That of the launch.
+    pub(crate) number: u64,
+    /// The new init's.
+    pub(crate) result: Result<i32, SandboxError>,
 }
 
 /// The host's connection to a session's pid 1. Dropping it ends the session: the kernel kills everything in
@@ -129,9 +163,16 @@ impl Init {
     }
 
     /// The next message and its descriptors; none where nothing waits, [`SandboxError::Gone`] where the
-    /// session has ended.
+    /// session has ended. A reply whose descriptors could not be taken in is a reply that says so.
     pub fn try_receive(&self) -> Result<Option<(Message, Vec<OwnedFd>)>, SandboxError> {
-        channel::try_receive(self.as_fd())
+        Ok(match channel::try_receive_apart(self.as_fd())? {
+            None => None,
+            Some((message, Ok(fds))) => Some((message, fds)),
+            Some((Message::Reply { id, .. }, Err(error))) => {
+                Some((Message::Reply { id, result: Err(error) }, Vec::new()))
+            }
+            Some((_, Err(error))) => return Err(error),
+        })
     }
 }
 
@@ -140,5 +181,23 @@ impl Drop for Init {
         // The end of the control socket ends it too; this does not wait until pid 1 gets to read it. It can
         // only fail where pid 1 has ended already.
         let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_late_answer_to_another_launch_is_none_to_this_one() {
+        let (socket, zygote) = channel::pair().unwrap();
+        let answer = |number, result, fds: &[BorrowedFd<'_>]| {
+            channel::send(zygote.as_fd(), &Launched { number, result }, fds).unwrap();
+        };
+        let (ours, _theirs) = channel::pair().unwrap();
+        answer(1, Ok(17), &[ours.as_fd(), ours.as_fd()]);
+        answer(2, Err(SandboxError::Protocol), &[]);
+        let control = Control { socket, launches: 2 };
+        assert_eq!(control.launched().unwrap_err(), SandboxError::Protocol);
     }
 }

@@ -52,7 +52,12 @@ pub(crate) fn run(start: &Start<'_>) -> i32 {
     match seal(start) {
         Ok(session) => match session.serve() {
             Ok(()) | Err(SandboxError::Gone) => libc::EXIT_SUCCESS,
-            Err(_) => libc::EXIT_FAILURE,
+            Err(error) => {
+                // A host that takes nothing in at this moment sees the end alone.
+                let _ = Packet::new(&Message::Failed(error))
+                    .and_then(|packet| packet.try_send(start.control, &[]));
+                libc::EXIT_FAILURE
+            }
         },
         Err(error) => {
             // Without the host there is nobody to tell.
@@ -174,8 +179,11 @@ impl Session<'_> {
     fn serve(mut self) -> Result<(), SandboxError> {
         loop {
             self.wait()?;
-            while let Some((request, fds)) = channel::try_receive::<Request>(self.control)? {
-                self.handle(request, fds)?;
+            while let Some((request, fds)) = channel::try_receive_apart::<Request>(self.control)? {
+                match fds {
+                    Ok(fds) => self.handle(request, fds)?,
+                    Err(error) => self.reply(request.id, Err(error), None)?,
+                }
             }
             self.hear_starting()?;
             self.reap()?;
@@ -257,7 +265,7 @@ impl Session<'_> {
         let Starting { request, unit, pid, text, .. } = self.starting.swap_remove(index);
         let result = if text.is_empty() {
             if let Some(unit) = self.units.get(&unit) {
-                self.atlas.settle(pid, unit.place);
+                self.atlas.settle(pid, unit.place)?;
             }
             Ok(Answer::Spawned { pid })
         } else {
@@ -305,7 +313,8 @@ impl Session<'_> {
         {
             return self.start_watch(Target::Replica(replica), Goal::Dead, Then::Tell(number, status));
         }
-        if !processes::all()?.iter().any(|process| process.session == pid) {
+        // Where that cannot be told, something may be left.
+        if processes::all().is_ok_and(|all| all.iter().all(|process| process.session != pid)) {
             self.units.remove(&number);
         }
         self.tell(&Message::Exited { unit: number, status }, None)
@@ -314,6 +323,11 @@ impl Session<'_> {
     // What is said to processes.
 
     fn signal(&self, target: Target, signal: i32) -> Result<u32, SandboxError> {
+        if let Target::Unit(number) = target {
+            // Nothing has to be looked up for one that has not been reaped, so nothing can be short.
+            let unit = self.units.get(&number).filter(|unit| unit.alive);
+            return Ok(u32::from(unit.map_or(Ok(false), |unit| send_signal(unit.pid, signal))?));
+        }
         let mut count = 0;
         for pid in self.members(target, &processes::all()?)? {
             count += u32::from(send_signal(pid, signal)?);
@@ -341,7 +355,7 @@ impl Session<'_> {
             Target::Replica(replica) => {
                 let place = Place::Replica(replica);
                 self.slot.namespace(place)?;
-                let places = self.atlas.places(all);
+                let places = self.atlas.places(all)?;
                 // On its way there, a process is still elsewhere.
                 let on_its_way = |pid| {
                     self.starting.iter().any(|starting| {
@@ -379,11 +393,22 @@ impl Session<'_> {
                 Err(SandboxError::Stuck { pid, freezing, seconds: PATIENCE.as_secs() })
             }
             Ok(Some(_)) => return Ok(Some(watch)),
+            // What is short now may not be so in a moment.
+            Err(error) if error.is_of_want() && Instant::now() <= watch.deadline => return Ok(Some(watch)),
             Err(error) => Err(error),
         };
+        if result.is_err() && watch.goal == Goal::Still {
+            // Half of it standing still is no state to be left in.
+            let _ = self.signal(watch.target, libc::SIGCONT);
+        }
         match watch.then {
             Then::Reply(id) => self.reply(id, result.map(|()| Answer::Done), None)?,
             Then::Tell(unit, status) => {
+                // What cannot be seen cannot be said to have ended.
+                result.or_else(|error| match error {
+                    SandboxError::Stuck { .. } => Ok(()),
+                    error => Err(error),
+                })?;
                 if let Some(unit) = self.units.remove(&unit) {
                     self.atlas.forget(unit.place);
                 }
@@ -402,7 +427,7 @@ impl Session<'_> {
                     send_signal(pid, libc::SIGKILL)?;
                     lagging = Some(pid);
                 }
-                Goal::Still if processes::is_still(pid) => {}
+                Goal::Still if processes::is_still(pid)? => {}
                 Goal::Still => {
                     send_signal(pid, libc::SIGSTOP)?;
                     lagging = Some(pid);
@@ -414,7 +439,7 @@ impl Session<'_> {
 
     fn processes(&self) -> Result<Vec<ProcessInfo>, SandboxError> {
         let all = processes::all()?;
-        let places = self.atlas.places(&all);
+        let places = self.atlas.places(&all)?;
         let units: HashMap<i32, u64> = self.units.iter().map(|(number, unit)| (unit.pid, *number)).collect();
         // What is on its way to its program is not one yet, and what is on its way out none any more.
         let runs = |process: &&Process| {
@@ -442,7 +467,12 @@ impl Session<'_> {
     }
 
     fn tell(&mut self, message: &Message, fd: Option<OwnedFd>) -> Result<(), SandboxError> {
-        self.outbox.push_back((Packet::new(message)?, fd));
+        let packet = Packet::new(message).or_else(|error| match message {
+            // An answer that is too big for what there is.
+            Message::Reply { id, .. } => Packet::new(&Message::Reply { id: *id, result: Err(error) }),
+            _ => Err(error),
+        })?;
+        self.outbox.push_back((packet, fd));
         self.flush()
     }
 

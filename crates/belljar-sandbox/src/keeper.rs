@@ -177,7 +177,7 @@ impl Keeper<'_> {
         };
         let shape = self.shapes.iter().find(|(other, ..)| *other == soiled.shelf);
         let proof = shape.map_or(Proof::WHOLE, |(_, _, proof)| *proof);
-        match self.slots[at].1.prove(proof, self.home) {
+        match self.slots[at].1.prove(proof) {
             Ok(None) => self.hand_over(soiled.shelf, soiled.number, soiled.awaited)?,
             Ok(Some(ProofStep::Sockets)) if soiled.since.elapsed() < CLOSES_WITHIN => {
                 soiled.again = Instant::now() + soiled.pause;

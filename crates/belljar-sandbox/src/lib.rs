@@ -19,6 +19,8 @@ mod devices;
 mod diag;
 mod error;
 #[doc(hidden)]
+pub mod floor;
+#[doc(hidden)]
 pub mod fuzzing;
 mod host;
 mod identity;

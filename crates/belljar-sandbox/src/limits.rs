@@ -2,16 +2,16 @@
 //! of its own session and not the machine's.
 
 use std::io::ErrorKind;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
 
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::channel;
 use crate::error::{During as _, SandboxError, Step};
 use crate::identity::Identity;
 use crate::sys;
-use crate::zygote::{open_namespace, own_user_namespace, write};
+use crate::zygote::{map_own_ids, open_namespace, write};
 
 /// How many processes and threads a session may have that does not say so itself.
 pub(crate) const DEFAULT_PROCESSES: u32 = 4096;
@@ -52,22 +52,16 @@ pub(crate) fn bound_pids(processes: u32) -> Result<(), SandboxError> {
 /// Makes a user namespace below ours with the same ids, a session's own: its tenants are counted by themselves.
 /// Whoever is in there has no power over what is made here: mounts, networks, pid 1.
 pub(crate) fn tenants_user_namespace(identity: Identity) -> Result<OwnedFd, SandboxError> {
-    let (ours, theirs) = channel::pair()?;
-    sys::spawn(0, || {
-        let made = own_user_namespace(identity, identity.uid, identity.gid)
+    // The maps belong to whoever may look at the process, which is us for the moment that we are dumpable. There are
+    // no tenants yet.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).during(Step::MapIds)?;
+    let made = sys::detour(libc::CLONE_NEWUSER, || {
+        map_own_ids(identity, identity.uid, identity.gid)
             .and_then(|()| bound_namespace())
-            .and_then(|()| open_namespace("/proc/self/ns/user"));
-        let sent = match &made {
-            Ok(namespace) => channel::send(theirs.as_fd(), &Ok::<(), SandboxError>(()), &[namespace.as_fd()]),
-            Err(error) => channel::send(theirs.as_fd(), &Err::<(), _>(error), &[]),
-        };
-        i32::from(sent.is_err())
-    })
-    .during(Step::Fork)?;
-    drop(theirs);
-    let (made, mut fds) = channel::receive::<Result<(), SandboxError>>(ours.as_fd())?;
-    made?;
-    fds.pop().ok_or(SandboxError::Protocol)
+            .and_then(|()| open_namespace("/proc/self/ns/user"))
+    });
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).during(Step::MapIds)?;
+    made.during(Step::NewUserNamespace)?
 }
 
 /// Bounds what is counted per user on the whole machine, in the user namespace that we are in and below it.
@@ -81,12 +75,21 @@ fn bound_namespace() -> Result<(), SandboxError> {
         ("/proc/sys/fs/fanotify/max_user_groups", "/proc/sys/user/max_fanotify_groups"),
         ("/proc/sys/fs/fanotify/max_user_marks", "/proc/sys/user/max_fanotify_marks"),
     ] {
-        let most = std::fs::read_to_string(host).ok().and_then(|text| text.trim().parse::<u32>().ok());
-        if let Some(most) = most {
+        if let Some(most) = read_if_present::<u32>(host).during_at(Step::BoundNamespace, host)? {
             set_if_present(own, most / 2)?;
         }
     }
     Ok(())
+}
+
+/// A number of the kernel's; none where it tells us none of this name. One that cannot be read for another reason
+/// is not left unbounded.
+fn read_if_present<T: FromStr>(path: &str) -> std::io::Result<Option<T>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text.trim().parse().ok()),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn set_if_present(path: &str, value: u32) -> Result<(), SandboxError> {
@@ -121,7 +124,7 @@ fn bound(resource: Resource, most: Option<u64>, first: Option<u64>) -> Result<()
 /// way to their program, as long as they have the power of the session's user namespace.
 pub(crate) fn give_way_in_need_of_memory() -> Result<(), SandboxError> {
     const PATH: &str = "/proc/self/oom_score_adj";
-    let score = std::fs::read_to_string(PATH).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let score = read_if_present::<i32>(PATH).during_at(Step::BoundProcess, PATH)?;
     // A kernel that counts otherwise has no such file.
     if score.is_none_or(|score| score >= OOM_SCORE) {
         return Ok(());

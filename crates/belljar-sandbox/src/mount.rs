@@ -1,14 +1,14 @@
 //! Mounts, as values: a part of a file tree is held as a descriptor until its place is ready for it.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::fs::DirBuilder;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, Mode, OFlags, readlink};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change,
@@ -145,6 +145,13 @@ pub(crate) fn open_path(path: &Path) -> Result<OwnedFd, Errno> {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
 }
 
+/// A path without symbolic links, as the kernel tells it: three calls, however deep it lies.
+pub(crate) fn real_path(path: &Path) -> Result<PathBuf, Errno> {
+    let found = open_path(path)?;
+    let link = readlink(format!("/proc/self/fd/{}", found.as_raw_fd()), Vec::new())?;
+    Ok(PathBuf::from(OsString::from_vec(link.into_bytes())))
+}
+
 /// Makes a directory and those above it.
 pub(crate) fn make_directories(path: &Path) -> Result<(), SandboxError> {
     DirBuilder::new().recursive(true).mode(0o755).create(path).during_at(Step::MakeTarget, path)
@@ -202,5 +209,25 @@ impl Staging {
     /// Takes the place away. What was taken from it stays alive.
     pub(crate) fn leave(self) -> Result<(), SandboxError> {
         unmount(self.path, UnmountFlags::DETACH).during_at(Step::StagePrivate, self.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_told_as_the_library_tells_it() {
+        let dir = std::env::temp_dir().join(format!("belljar-real-{}", std::process::id()));
+        std::fs::create_dir_all(dir.join("a b")).unwrap();
+        std::os::unix::fs::symlink("a b", dir.join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.join("dangling")).unwrap();
+        for name in ["a b/..", "link", "link/../link/.", "dangling", "not there", "link/x"] {
+            let path = dir.join(name);
+            let told = real_path(&path).map_err(std::io::Error::from);
+            let (told, known) = (told.map_err(|error| error.kind()), path.canonicalize());
+            assert_eq!(told, known.map_err(|error| error.kind()), "{name}");
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

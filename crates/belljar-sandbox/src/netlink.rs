@@ -1,5 +1,6 @@
 //! The kernel's network configuration, in batches: one call for many messages, one answer where all is well.
 
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -20,6 +21,9 @@ use crate::error::{During as _, SandboxError, Step};
 
 /// The index of `lo` in every network namespace.
 pub(crate) const LOOPBACK: u32 = 1;
+
+/// Enough for the largest answer to one read; a stack of more pages would be touched page by page.
+const BUFFER: usize = 8 * 1024;
 
 /// A connection to the configuration of the network namespace that it was opened in.
 #[derive(Debug)]
@@ -103,10 +107,13 @@ impl Configuration {
         &self,
         mut each: impl FnMut(NetlinkHeader, NetlinkPayload<RouteNetlinkMessage>),
     ) -> Result<(), SandboxError> {
-        let mut buffer = vec![0; 32 * 1024];
-        let (_, received) =
-            recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()).during(Step::Netlink)?;
-        let mut rest = buffer.get(..received).ok_or(SandboxError::Protocol)?;
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let ((answer, _), length) =
+            recv(&self.socket, &mut buffer, RecvFlags::TRUNC).during(Step::Netlink)?;
+        let mut rest: &[u8] = answer;
+        if length > rest.len() {
+            return Err(SandboxError::Protocol);
+        }
         while !rest.is_empty() {
             let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
                 .map_err(|_| SandboxError::Protocol)?;

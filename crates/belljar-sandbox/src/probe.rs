@@ -178,7 +178,7 @@ fn try_all() -> Found {
 
 /// Whether a network that nobody has used can be proved to be clean.
 fn try_proof(slot: Slot, home: BorrowedFd<'_>) -> Result<(), SandboxError> {
-    match Provable::new(slot, home)?.prove(Proof::WHOLE, home)? {
+    match Provable::new(slot, home)?.prove(Proof::WHOLE)? {
         None => Ok(()),
         // There is nothing that could have changed it: this kernel tells something else each time.
         Some(_) => Err(SandboxError::Protocol),

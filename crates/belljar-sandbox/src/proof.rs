@@ -6,7 +6,7 @@
 //! session, and what the session's owner had configured. A socket that somebody still holds cannot be taken
 //! away, so a slot with one is not clean, whatever state the socket is in.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Instant;
 
 use rustix::event::poll;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{During as _, SandboxError, Step};
 use crate::netlink::LOOPBACK;
-use crate::slot::{BRIDGE, SETTLE, Slot, enter_network, set_if_present};
+use crate::slot::{BRIDGE, SETTLE, Slot, enter_network};
 use crate::survey::{self, Entries, LEARNED, NEIGHBOURS, TABLES, Talk};
 
 /// What is looked at. Tests leave one out to see that it is missed; nobody else does.
@@ -102,6 +102,13 @@ const OLD_FILTERS: &[&str] = &[
     "/proc/thread-self/net/ip6_tables_names",
     "/proc/thread-self/net/arp_tables_names",
 ];
+/// What is counted, of IPv4 and of IPv6.
+const COUNTS: &[&str] = &["/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6"];
+const TRACKED: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+/// Whatever is written there has everything forgotten that was learned of routes.
+const FORGET_ROUTES: &[&str] = &["/proc/sys/net/ipv4/route/flush", "/proc/sys/net/ipv6/route/flush"];
+/// No file of all these says more than this.
+const LONGEST: usize = 2048;
 /// With more remains of connections than this, making another slot is quicker than removing them.
 const MOST_REMAINS: usize = 2000;
 
@@ -112,7 +119,7 @@ pub(crate) struct Provable {
     rooms: Vec<Room>,
 }
 
-/// One namespace of a slot.
+/// One namespace of a slot. Everything that speaks of it was opened in it and does so from anywhere.
 #[derive(Debug)]
 struct Room {
     /// They are ours, and the only sockets in it: the kernel counts a netlink socket for a while after its end,
@@ -120,7 +127,27 @@ struct Room {
     route: Talk,
     sockets: Talk,
     filters: Talk,
+    files: Files,
     first: Look,
+}
+
+/// The files that tell of a namespace, and those by which its kernel forgets.
+#[derive(Debug)]
+struct Files {
+    counts: Vec<Teller>,
+    tracked: Teller,
+    settings: Vec<Teller>,
+    old_filters: Vec<Teller>,
+    forget_routes: Vec<Teller>,
+}
+
+/// A file of the kernel's that was opened in a namespace and speaks of that one.
+#[derive(Debug)]
+struct Teller {
+    path: &'static str,
+    /// None where the kernel did not have it or, as with the names of old filters, keeps it for the machine's root
+    /// alone.
+    file: Option<OwnedFd>,
 }
 
 /// As many as a room has.
@@ -144,8 +171,9 @@ impl Provable {
             let (route, sockets, filters) =
                 (Talk::open(None)?, Talk::open_sock_diag()?, Talk::open_netfilter()?);
             await_links(&route)?;
-            let first = Look::take(&route)?;
-            Ok(Room { route, sockets, filters, first })
+            let files = Files::open()?;
+            let first = Look::take(&route, &files)?;
+            Ok(Room { route, sockets, filters, files, first })
         });
         let rooms = rooms.collect::<Result<Vec<Room>, SandboxError>>();
         enter_network(home)?;
@@ -157,25 +185,13 @@ impl Provable {
     }
 
     /// Removes what the last tenant's traffic has left, and looks whether all is as it was; the step that found
-    /// that it is not. Comes back to `home`.
-    pub(crate) fn prove(
-        &self,
-        proof: Proof,
-        home: BorrowedFd<'_>,
-    ) -> Result<Option<ProofStep>, SandboxError> {
-        let found = self.prove_rooms(proof);
-        enter_network(home)?;
-        found
-    }
-
-    fn prove_rooms(&self, proof: Proof) -> Result<Option<ProofStep>, SandboxError> {
-        let rooms = || self.rooms.iter().zip(self.slot.places().map(|(_, namespace)| namespace));
+    /// that it is not.
+    pub(crate) fn prove(&self, proof: Proof) -> Result<Option<ProofStep>, SandboxError> {
         // A connection has two ends, which still speak to each other: first they are removed everywhere.
         let mut removed = false;
         let mut counts = Vec::new();
-        for (room, namespace) in rooms() {
-            enter_network(namespace)?;
-            let found = Counts::read()?;
+        for room in &self.rooms {
+            let found = room.files.counts()?;
             let has_remains = (proof.has(ProofStep::Sockets) && found.sockets > OUR_SOCKETS)
                 || (proof.has(ProofStep::TimeWait) && found.time_wait > 0);
             if has_remains {
@@ -184,9 +200,8 @@ impl Provable {
             }
             counts.push(found);
         }
-        for ((room, namespace), counted) in rooms().zip(counts) {
-            enter_network(namespace)?;
-            let counts = if removed { Counts::read()? } else { counted };
+        for (room, counted) in self.rooms.iter().zip(counts) {
+            let counts = if removed { room.files.counts()? } else { counted };
             if let Some(step) = room.prove(counts, proof)? {
                 return Ok(Some(step));
             }
@@ -250,15 +265,15 @@ impl Room {
 
     /// Lets go of every connection that is tracked. Whether none is now.
     fn forget_tracked(&self) -> Result<bool, SandboxError> {
-        if tracked()? == 0 {
+        if !self.files.track()? {
             return Ok(true);
         }
         // IPCTNL_MSG_CT_DELETE, of all families.
         self.filters.order(&[survey::order(0x102, 0, &[0; 4])])?;
-        Ok(tracked()? == 0)
+        Ok(!self.files.track()?)
     }
 
-    /// Within the namespace. The step that finds something.
+    /// The step that finds something.
     fn prove(&self, counts: Counts, proof: Proof) -> Result<Option<ProofStep>, SandboxError> {
         let excess = [
             (ProofStep::Sockets, counts.sockets > OUR_SOCKETS),
@@ -275,12 +290,14 @@ impl Room {
             return Ok(Some(ProofStep::Tracking));
         }
         if proof.has(ProofStep::Routes) {
-            for path in ["/proc/sys/net/ipv4/route/flush", "/proc/sys/net/ipv6/route/flush"] {
-                set_if_present(path, "1")?;
+            for Teller { path, file } in &self.files.forget_routes {
+                if let Some(file) = file {
+                    rustix::io::pwrite(file, b"1", 0).during_at(Step::NetworkSetting, *path)?;
+                }
             }
         }
         for (table, first) in TABLES.iter().zip(&self.first.tables) {
-            if proof.has(table.step) && !self.route.table(table)?.keys().eq(first.keys()) {
+            if proof.has(table.step) && !self.route.still_has(table, first)? {
                 return Ok(Some(table.step));
             }
         }
@@ -290,10 +307,10 @@ impl Room {
         if proof.has(ProofStep::Bridge) && !self.forget_learned()? {
             return Ok(Some(ProofStep::Bridge));
         }
-        if proof.has(ProofStep::Settings) && read_all(SETTINGS)? != self.first.settings {
+        if proof.has(ProofStep::Settings) && !same(&self.files.settings, &self.first.settings)? {
             return Ok(Some(ProofStep::Settings));
         }
-        if proof.has(ProofStep::Filters) && read_all(OLD_FILTERS)? != self.first.old_filters {
+        if proof.has(ProofStep::Filters) && !same(&self.files.old_filters, &self.first.old_filters)? {
             return Ok(Some(ProofStep::Filters));
         }
         Ok(None)
@@ -304,12 +321,12 @@ impl Room {
         const DELETE: u16 = 29;
         const DESTINATION: u16 = 1;
         let first = &self.first.neighbours;
-        let now = self.route.table(&NEIGHBOURS)?;
-        if now.keys().eq(first.keys()) {
+        if self.route.still_has(&NEIGHBOURS, first)? {
             return Ok(true);
         }
-        let new = now.iter().filter(|(entry, _)| !first.contains_key(*entry)).map(|(_, message)| message);
-        let orders: Vec<Vec<u8>> = new
+        let now = self.route.table(&NEIGHBOURS)?;
+        let orders: Vec<Vec<u8>> = now
+            .beyond(first)
             .filter_map(|message| {
                 let (fixed, rest) = message.split_at_checked(12)?;
                 let (_, destination) = survey::attributes(rest).find(|(kind, _)| *kind == DESTINATION)?;
@@ -319,7 +336,7 @@ impl Room {
             })
             .collect();
         self.route.order(&orders)?;
-        Ok(self.route.table(&NEIGHBOURS)?.keys().eq(first.keys()))
+        self.route.still_has(&NEIGHBOURS, first)
     }
 
     /// Lets the bridge forget which address is behind which port. Whether all is as it was at first.
@@ -330,7 +347,7 @@ impl Room {
         const DATA: u16 = 2;
         const FLUSH: u16 = 21;
         let first = &self.first.learned;
-        if self.route.table(&LEARNED)?.keys().eq(first.keys()) {
+        if self.route.still_has(&LEARNED, first)? {
             return Ok(true);
         }
         let (mut data, mut info) = (Vec::new(), Vec::new());
@@ -341,19 +358,18 @@ impl Room {
         body[4..8].copy_from_slice(&BRIDGE.to_ne_bytes());
         survey::append_attribute(&mut body, LINK_INFO, &info);
         self.route.order(&[survey::order(CHANGE_LINK, 0, &body)])?;
-        Ok(self.route.table(&LEARNED)?.keys().eq(first.keys()))
+        self.route.still_has(&LEARNED, first)
     }
 }
 
 impl Look {
-    /// Within the namespace.
-    fn take(route: &Talk) -> Result<Self, SandboxError> {
+    fn take(route: &Talk, files: &Files) -> Result<Self, SandboxError> {
         Ok(Self {
             tables: TABLES.iter().map(|table| route.table(table)).collect::<Result<_, _>>()?,
             neighbours: route.table(&NEIGHBOURS)?,
             learned: route.table(&LEARNED)?,
-            settings: read_all(SETTINGS)?,
-            old_filters: read_all(OLD_FILTERS)?,
+            settings: read_all(&files.settings)?,
+            old_filters: read_all(&files.old_filters)?,
         })
     }
 }
@@ -398,53 +414,88 @@ struct Counts {
 }
 
 impl Counts {
-    /// Of the namespace that we are in.
-    fn read() -> Result<Self, SandboxError> {
-        let mut counts = Self::default();
-        for path in ["/proc/thread-self/net/sockstat", "/proc/thread-self/net/sockstat6"] {
-            let text = read(path)?.unwrap_or_default();
-            for line in String::from_utf8_lossy(&text).lines() {
-                let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    /// More than there may be.
+    const UNKNOWN: Self = Self { sockets: u64::MAX, time_wait: u64::MAX, fragments: u64::MAX };
+}
+
+impl Files {
+    /// Opens them in the namespace that we are in.
+    fn open() -> Result<Self, SandboxError> {
+        let all = |paths: &[&'static str], flags| -> Result<Vec<Teller>, SandboxError> {
+            paths.iter().map(|path| Teller::open(path, flags)).collect()
+        };
+        Ok(Self {
+            counts: all(COUNTS, OFlags::RDONLY)?,
+            tracked: Teller::open(TRACKED, OFlags::RDONLY)?,
+            settings: all(SETTINGS, OFlags::RDONLY)?,
+            old_filters: all(OLD_FILTERS, OFlags::RDONLY)?,
+            forget_routes: all(FORGET_ROUTES, OFlags::WRONLY)?,
+        })
+    }
+
+    fn counts(&self) -> Result<Counts, SandboxError> {
+        let mut counts = Counts::default();
+        let mut text = [0; LONGEST];
+        for file in &self.counts {
+            let Some(text) = file.read(&mut text)? else { return Ok(Counts::UNKNOWN) };
+            for line in String::from_utf8_lossy(text).lines() {
                 let count = |name: &str| -> u64 {
-                    let at = words.iter().position(|word| *word == name);
-                    at.and_then(|at| words.get(at + 1)?.parse().ok()).unwrap_or(0)
+                    let mut words = line.split_ascii_whitespace().skip_while(|word| *word != name);
+                    words.nth(1).and_then(|count| count.parse().ok()).unwrap_or(0)
                 };
-                match words.first() {
-                    Some(&"sockets:") => counts.sockets += count("used"),
-                    Some(&"TCP:") => counts.time_wait += count("tw"),
-                    Some(&("FRAG:" | "FRAG6:")) => counts.fragments += count("inuse"),
+                match line.split_ascii_whitespace().next() {
+                    Some("sockets:") => counts.sockets += count("used"),
+                    Some("TCP:") => counts.time_wait += count("tw"),
+                    Some("FRAG:" | "FRAG6:") => counts.fragments += count("inuse"),
                     _ => {}
                 }
             }
         }
         Ok(counts)
     }
-}
 
-/// How many connections are tracked in the namespace that we are in.
-fn tracked() -> Result<u64, SandboxError> {
-    // A kernel without it tracks none.
-    let text = read("/proc/sys/net/netfilter/nf_conntrack_count")?.unwrap_or_default();
-    Ok(String::from_utf8_lossy(&text).trim().parse().unwrap_or(0))
-}
-
-/// Files that are not there are empty: a kernel without a setting has nothing to compare.
-fn read_all(paths: &[&str]) -> Result<Vec<Vec<u8>>, SandboxError> {
-    paths.iter().map(|path| Ok(read(path)?.unwrap_or_default())).collect()
-}
-
-/// A file of the kernel's, which is told in one piece: all that matters here is short.
-fn read(path: &str) -> Result<Option<Vec<u8>>, SandboxError> {
-    let mut bytes = vec![0; 2048];
-    let length = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-        .and_then(|file| rustix::io::read(&file, bytes.as_mut_slice()));
-    match length {
-        Ok(length) => {
-            bytes.truncate(length);
-            Ok(Some(bytes))
-        }
-        // The names of old filters are for the machine's root alone.
-        Err(Errno::NOENT | Errno::ACCESS) => Ok(None),
-        Err(errno) => Err(errno).during_at(Step::NetworkSetting, path),
+    /// Whether a connection is tracked. A kernel that cannot tracks none.
+    fn track(&self) -> Result<bool, SandboxError> {
+        let mut text = [0; LONGEST];
+        let text = self.tracked.read(&mut text)?;
+        Ok(text.is_none_or(|text| !matches!(text.trim_ascii(), b"" | b"0")))
     }
+}
+
+impl Teller {
+    fn open(path: &'static str, flags: OFlags) -> Result<Self, SandboxError> {
+        match rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => Ok(Self { path, file: Some(file) }),
+            Err(Errno::NOENT | Errno::ACCESS) => Ok(Self { path, file: None }),
+            Err(errno) => Err(errno).during_at(Step::NetworkSetting, path),
+        }
+    }
+
+    /// What it says now, in one piece; nothing where it is not there. None where there is one by now: a part of the
+    /// kernel has been loaded that was not looked at in the beginning.
+    fn read<'a>(&self, text: &'a mut [u8; LONGEST]) -> Result<Option<&'a [u8]>, SandboxError> {
+        let Some(file) = &self.file else {
+            let again = Self::open(self.path, OFlags::RDONLY)?;
+            return Ok(again.file.is_none().then_some(&[]));
+        };
+        let length = rustix::io::pread(file, text.as_mut_slice(), 0);
+        Ok(Some(&text[..length.during_at(Step::NetworkSetting, self.path)?]))
+    }
+}
+
+fn read_all(files: &[Teller]) -> Result<Vec<Vec<u8>>, SandboxError> {
+    let mut text = [0; LONGEST];
+    let mut read = |file: &Teller| Ok(file.read(&mut text)?.unwrap_or_default().to_vec());
+    files.iter().map(&mut read).collect()
+}
+
+/// Whether the files say what they said at first.
+fn same(files: &[Teller], first: &[Vec<u8>]) -> Result<bool, SandboxError> {
+    let mut text = [0; LONGEST];
+    for (file, first) in files.iter().zip(first) {
+        if file.read(&mut text)? != Some(first) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }

@@ -54,6 +54,8 @@ pub enum Message {
         unit: u64,
         status: ExitStatus,
     },
+    /// The last word of an init that cannot go on; the session ends with it.
+    Failed(SandboxError),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //! itself (counters, ages, timers), so that two looks at an untouched namespace are equal.
 
 use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
@@ -19,8 +20,8 @@ const ERROR: u16 = 2;
 const DONE: u16 = 3;
 /// The length of a message's own header.
 const HEADER: usize = 16;
-/// Enough for the largest answer to one read of a dump.
-const BUFFER: usize = 64 * 1024;
+/// Enough for the largest answer to one read: the kernel cuts a dump into pieces that fit.
+const BUFFER: usize = 16 * 1024;
 
 /// One kind of things that a namespace has, and how to ask for them.
 #[derive(Debug)]
@@ -92,8 +93,32 @@ pub(crate) const NEIGHBOURS: Table = Table {
 pub(crate) const LEARNED: Table =
     Table { step: ProofStep::Bridge, request: 30, question: FORWARDING, fixed: 12, volatile: &[&[3]] };
 
-/// The entries of a table: what lasts of each, and the whole message.
-pub(crate) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+/// The entries of a table.
+#[derive(Debug, Default)]
+pub(crate) struct Entries {
+    /// What lasts of each, and the whole message.
+    by_key: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What lasts of each, as the kernel told them.
+    in_order: Vec<Vec<u8>>,
+}
+
+impl Entries {
+    /// The messages that tell of entries which another look did not find.
+    pub(crate) fn beyond<'a>(&'a self, first: &'a Self) -> impl Iterator<Item = &'a [u8]> {
+        let new = self.by_key.iter().filter(|(entry, _)| !first.by_key.contains_key(*entry));
+        new.map(|(_, message)| message.as_slice())
+    }
+}
+
+impl Table {
+    /// What lasts of an entry.
+    fn keep(&self, kind: u16, body: &[u8], entry: &mut Vec<u8>) {
+        entry.extend(kind.to_ne_bytes());
+        let (fixed, attributes) = body.split_at(self.fixed.min(body.len()));
+        entry.extend(fixed);
+        keep_lasting(entry, attributes, &mut Vec::new(), self.volatile);
+    }
+}
 
 /// A netlink socket that speaks of the namespace that it was opened in, from anywhere.
 #[derive(Debug)]
@@ -119,15 +144,33 @@ impl Talk {
 
     /// Every entry of a table.
     pub(crate) fn table(&self, table: &Table) -> Result<Entries, SandboxError> {
-        let mut entries = Entries::new();
+        let mut entries = Entries::default();
         self.dump(table.request, table.question, |kind, body| {
-            let mut entry = kind.to_ne_bytes().to_vec();
-            let (fixed, attributes) = body.split_at(table.fixed.min(body.len()));
-            entry.extend(fixed);
-            keep_lasting(&mut entry, attributes, &mut Vec::new(), table.volatile);
-            entries.insert(entry, body.to_vec());
+            let mut entry = Vec::new();
+            table.keep(kind, body, &mut entry);
+            entries.in_order.push(entry.clone());
+            entries.by_key.insert(entry, body.to_vec());
         })?;
         Ok(entries)
+    }
+
+    /// Whether a table has exactly the entries that it had at first.
+    pub(crate) fn still_has(&self, table: &Table, first: &Entries) -> Result<bool, SandboxError> {
+        // Mostly they come in the order in which they came then, and nothing has to be kept of them.
+        let mut expected = first.in_order.iter();
+        let mut same = true;
+        let mut entry = Vec::new();
+        self.dump(table.request, table.question, |kind, body| {
+            if same {
+                entry.clear();
+                table.keep(kind, body, &mut entry);
+                same = expected.next() == Some(&entry);
+            }
+        })?;
+        if same && expected.next().is_none() {
+            return Ok(true);
+        }
+        Ok(self.table(table)?.by_key.keys().eq(first.by_key.keys()))
     }
 
     /// Asks for everything of a kind. A kind that this kernel does not have is empty.
@@ -177,10 +220,13 @@ impl Talk {
     }
 
     fn receive(&self, mut each: impl FnMut(u16, &[u8])) -> Result<(), SandboxError> {
-        let mut buffer = vec![0; BUFFER];
-        let (_, received) =
-            recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty()).during(Step::Netlink)?;
-        let mut rest = buffer.get(..received).ok_or(SandboxError::Protocol)?;
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let ((answer, _), length) =
+            recv(&self.socket, &mut buffer, RecvFlags::TRUNC).during(Step::Netlink)?;
+        let mut rest: &[u8] = answer;
+        if length > rest.len() {
+            return Err(SandboxError::Protocol);
+        }
         while rest.len() >= HEADER {
             let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
             let kind = u16::from_ne_bytes([rest[4], rest[5]]);

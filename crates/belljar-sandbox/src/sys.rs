@@ -1,7 +1,8 @@
 //! The system calls that rustix does not offer safely: forking, dropping privileges, attributes of mounts,
 //! `execve`. Everything here is for single-threaded processes.
 
-use std::ffi::{CStr, CString, c_int, c_long, c_uint};
+use std::ffi::{CStr, CString, c_int, c_long, c_uint, c_void};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -33,6 +34,35 @@ pub(crate) fn spawn(namespaces: c_int, body: impl FnOnce() -> i32) -> Result<Chi
             Ok(Child { pid: i32::try_from(pid).map_err(|_| Errno::OVERFLOW)?, pidfd })
         }
     }
+}
+
+/// Runs `body` in a process of its own, in new namespaces (`CLONE_NEW…`), which ends with it. Nothing is copied
+/// for it, as it would be for a child: it works in our memory and with our descriptors, while we stand still. What it
+/// leaves is for us to reap.
+pub(crate) fn detour<T, F: FnOnce() -> T>(namespaces: c_int, body: F) -> Result<T, Errno> {
+    const STACK: usize = 128 * 1024;
+    struct Way<T, F> {
+        body: Option<F>,
+        result: Option<T>,
+    }
+    extern "C" fn go<T, F: FnOnce() -> T>(way: *mut c_void) -> c_int {
+        // SAFETY: it is the value below, whose owner stands still as long as we run.
+        let way = unsafe { &mut *way.cast::<Way<T, F>>() };
+        let body = way.body.take();
+        // A panic ends here, at the bottom of this stack.
+        way.result = catch_unwind(AssertUnwindSafe(|| body.map(|body| body()))).ok().flatten();
+        0
+    }
+    let mut stack = vec![MaybeUninit::<u128>::uninit(); STACK / size_of::<u128>()];
+    let mut way = Way { body: Some(body), result: None };
+    let flags = namespaces | libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
+    let (top, argument) = (stack.as_mut_ptr_range().end.cast(), (&raw mut way).cast());
+    // SAFETY: the stack grows downwards from its end, which is aligned. CLONE_VFORK has our only thread stand still
+    // until the other process has ended, so stack and value outlive it, and nothing is used by both at once.
+    if unsafe { libc::clone(go::<T, F>, top, flags, argument) } == -1 {
+        return Err(last_error());
+    }
+    way.result.ok_or(Errno::IO)
 }
 
 /// Makes a child of a process that may have other threads, and gives its number.

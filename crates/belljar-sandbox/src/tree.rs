@@ -1,9 +1,9 @@
 //! The file tree of a session, made by its init: the host's, with private places laid over it and what must
 //! stay visible brought back.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 
 use crate::devices::Devices;
@@ -44,9 +44,10 @@ pub(crate) fn make(spec: &SessionSpec, identity: Identity) -> Result<(), Sandbox
 fn conceal(spec: &SessionSpec, identity: Identity) -> Result<(), SandboxError> {
     for path in &spec.concealed {
         // One that is covered already is not there.
-        let Ok(path) = path.canonicalize() else { continue };
+        let Some(path) = reachable(path)? else { continue };
         let own = spec.writable.iter().chain(&spec.keep).chain(&spec.keep_if_present);
-        let mut own: Vec<PathBuf> = own.filter_map(|one| one.canonicalize().ok()).collect();
+        let own: Vec<Option<PathBuf>> = own.map(|one| reachable(one)).collect::<Result<_, _>>()?;
+        let mut own: Vec<PathBuf> = own.into_iter().flatten().collect();
         own.retain(|one| one.starts_with(&path) && *one != path);
         own.sort();
         let take = |one: PathBuf| Tree::of(&one).during_at(Step::Conceal, &one).map(|tree| (one, tree));
@@ -57,6 +58,16 @@ fn conceal(spec: &SessionSpec, identity: Identity) -> Result<(), SandboxError> {
         }
     }
     Ok(())
+}
+
+/// The real path of what is there and within reach. Every other error is one: what cannot be looked for must not
+/// count as not there, and be left uncovered.
+fn reachable(path: &Path) -> Result<Option<PathBuf>, SandboxError> {
+    match mount::real_path(path) {
+        Ok(path) => Ok(Some(path)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(errno).during_at(Step::Conceal, path),
+    }
 }
 
 /// Shows generated files at their paths.
@@ -92,10 +103,10 @@ impl Cover {
         }
         let mut covers = Vec::new();
         for (step, path, mode) in wanted {
-            match path.canonicalize() {
+            match mount::real_path(path) {
                 Ok(path) => covers.push(Self { step, path, mode }),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(error).during_at(step, path),
+                Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno).during_at(step, path),
             }
         }
         covers.sort_by_key(|cover| cover.path.components().count());
@@ -159,7 +170,7 @@ impl Kept {
         filesystem: Filesystem,
         covers: &[Cover],
     ) -> Result<Option<Self>, SandboxError> {
-        let real = match path.canonicalize() {
+        let real = match mount::real_path(path) {
             Ok(real) => real,
             Err(_) if !wish.must => return Ok(None),
             Err(error) => return Err(error).during_at(Step::OpenKept, path),
@@ -263,7 +274,7 @@ fn mount_proc() -> Result<(), SandboxError> {
         }
     }
     for path in HIDDEN.iter().map(Path::new) {
-        if path.exists() {
+        if path.try_exists().during_at(Step::MaskPath, path)? {
             let null = Tree::of(Path::new("/dev/null")).during_at(Step::MaskPath, path)?;
             null.attach(path).during_at(Step::MaskPath, path)?;
         }
@@ -278,7 +289,11 @@ pub(crate) fn mount_sys() -> Result<(), SandboxError> {
     if !path.is_dir() {
         return Ok(());
     }
-    if mount::kernel(path, "sysfs", MountFlags::RDONLY).is_err() {
+    let fresh = mount::kernel(path, "sysfs", MountFlags::RDONLY);
+    if let Err(errno) = fresh {
+        if [Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::NOSPC].contains(&errno) {
+            return Err(errno).during_at(Step::MountSys, path);
+        }
         let tree = Tree::of(path).during_at(Step::MountSys, path)?;
         tree.set_read_only().during_at(Step::MountSys, path)?;
         tree.attach(path).during_at(Step::MountSys, path)?;

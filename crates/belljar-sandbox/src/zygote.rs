@@ -92,7 +92,8 @@ impl Ground {
         Ok(Self { identity, umask, descriptors, home: OnceCell::new() })
     }
 
-    fn launch(&self, spec: &SessionSpec, pool: &mut Pool) -> Result<(Launched, [OwnedFd; 2]), SandboxError> {
+    /// A new init's number, the way to it, and its pidfd.
+    fn launch(&self, spec: &SessionSpec, pool: &mut Pool) -> Result<(i32, [OwnedFd; 2]), SandboxError> {
         let (host, control) = channel::pair()?;
         let mut namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
         let handover = if spec.network.replicas.is_empty() {
@@ -119,7 +120,7 @@ impl Ground {
             // end of the handover and ends.
             self.give_network(spec, handover.as_fd(), &child, pool)?;
         }
-        Ok((Launched { pid: child.pid }, [host, child.pidfd]))
+        Ok((child.pid, [host, child.pidfd]))
     }
 }
 
@@ -154,6 +155,11 @@ pub(crate) fn own_user_namespace(identity: Identity, uid: u32, gid: u32) -> Resu
     // A program that its user cannot read is not dumpable, and then its id maps could not be written.
     rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable).during(Step::MapIds)?;
     unshare(UnshareFlags::NEWUSER).during(Step::NewUserNamespace)?;
+    map_own_ids(identity, uid, gid)
+}
+
+/// Gives the new user namespace that we are in, while we are dumpable, its one user and group.
+pub(crate) fn map_own_ids(identity: Identity, uid: u32, gid: u32) -> Result<(), SandboxError> {
     write("/proc/self/setgroups", "deny").during_at(Step::MapIds, "/proc/self/setgroups")?;
     write("/proc/self/uid_map", &format!("{} {uid} 1", identity.uid))
         .during_at(Step::MapIds, "/proc/self/uid_map")?;
@@ -180,13 +186,13 @@ pub(crate) fn write(path: &str, value: &str) -> std::io::Result<()> {
 /// What the host process asks for.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order<'a> {
-    Launch(Cow<'a, SessionSpec>),
-    /// Not answered.
-    Prepare {
-        network: NetworkSpec,
-        count: usize,
-        proof: Proof,
+    Launch {
+        /// Comes back in the answer.
+        number: u64,
+        spec: Cow<'a, SessionSpec>,
     },
+    /// Not answered.
+    Prepare { network: NetworkSpec, count: usize, proof: Proof },
 }
 
 /// Does what it is asked until the host process is gone.
@@ -196,15 +202,16 @@ fn serve(control: BorrowedFd<'_>, ground: &Result<Ground, SandboxError>) -> Resu
         pool.tend();
         match (channel::try_receive::<Order<'_>>(control)?, ground) {
             (None, _) => pool.wait(Some(control), None)?,
-            (Some((Order::Launch(spec), _)), ground) => {
+            (Some((Order::Launch { number, spec }, _)), ground) => {
                 let launched =
                     ground.as_ref().map_err(Clone::clone).and_then(|ground| ground.launch(&spec, &mut pool));
-                match launched {
-                    Ok((launched, fds)) => {
-                        let fds = fds.each_ref().map(OwnedFd::as_fd);
-                        channel::send(control, &Ok::<_, SandboxError>(launched), &fds)?;
-                    }
-                    Err(error) => channel::send(control, &Err::<Launched, _>(error), &[])?,
+                let sent = launched.and_then(|(pid, fds)| {
+                    let fds = fds.each_ref().map(OwnedFd::as_fd);
+                    channel::send(control, &Launched { number, result: Ok(pid) }, &fds)
+                });
+                // One that the host cannot be told of ends by itself, and the others go on.
+                if let Err(error) = sent {
+                    channel::send(control, &Launched { number, result: Err(error) }, &[])?;
                 }
             }
             (Some((Order::Prepare { network, count, proof }, _)), Ok(ground)) => {

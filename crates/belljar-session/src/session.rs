@@ -10,7 +10,7 @@ use belljar_client::wire::SessionView;
 use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionState, TaskState};
 use belljar_sandbox::spec::{self, Place, SocketSpec};
 use belljar_sandbox::{LimitError, LimitPlan, SandboxError, Zygote};
-use belljar_stack::plan::{Limits, Plan};
+use belljar_stack::plan::{Limits, Plan, ReplicaPlan};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -46,6 +46,8 @@ pub struct Config {
     /// Where its control groups are written down, for whoever removes them if this process is killed.
     pub groups_file: PathBuf,
     pub clock: WallClock,
+    /// Whether this process carries no other session: then nobody waits while the launch keeps its thread.
+    pub alone: bool,
 }
 
 /// Who processes of a session are, by name.
@@ -115,7 +117,11 @@ impl std::fmt::Debug for Session {
 impl Config {
     /// The session's directories that its processes may write to, whatever the file-system mode.
     pub(crate) fn own_dirs(&self) -> Vec<PathBuf> {
-        let mut dirs = vec![self.dir.join("volumes"), self.dir.join("bin"), self.artifacts.clone()];
+        let mut dirs = vec![self.dir.join("bin"), self.artifacts.clone()];
+        let keeps_data = |one: &ReplicaPlan| !one.volumes.is_empty() || one.init.is_some();
+        if self.plan.replicas().any(keeps_data) {
+            dirs.push(self.dir.join("volumes"));
+        }
         dirs.extend(self.control_socket.parent().map(PathBuf::from));
         dirs
     }
@@ -157,11 +163,15 @@ impl Session {
         }
         let groups = limits.make().map_err(LaunchError::Limits)?;
         let spec = sealed.spec.clone();
-        let zygote = Arc::clone(zygote);
-        let init = tokio::task::spawn_blocking(move || zygote.launch(&spec))
-            .await
-            .map_err(|error| LaunchError::Files(std::io::Error::other(error)))?
-            .map_err(LaunchError::Sandbox)?;
+        let init = if config.alone {
+            zygote.launch(&spec)
+        } else {
+            let zygote = Arc::clone(zygote);
+            tokio::task::spawn_blocking(move || zygote.launch(&spec))
+                .await
+                .map_err(|error| LaunchError::Files(std::io::Error::other(error)))?
+        };
+        let init = init.map_err(LaunchError::Sandbox)?;
         let connection = Connection::new(init).map_err(LaunchError::Files)?;
         let connection = Arc::new(connection.with_groups(groups));
 

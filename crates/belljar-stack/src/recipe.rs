@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use belljar_model::{ServiceName, StackName};
 use regex::Regex;
@@ -23,7 +23,23 @@ use crate::walk::{Entry, Node, Walk};
 /// The recipes that a stack can use.
 #[derive(Debug, Clone)]
 pub struct RecipeBook {
-    recipes: BTreeMap<String, Arc<Recipe>>,
+    recipes: BTreeMap<String, Page>,
+}
+
+/// Where a recipe stands.
+#[derive(Debug, Clone)]
+enum Page {
+    Own(Arc<Recipe>),
+    Builtin(&'static Builtin),
+}
+
+impl Page {
+    fn recipe(&self) -> &Arc<Recipe> {
+        match self {
+            Self::Own(recipe) => recipe,
+            Self::Builtin(builtin) => builtin.recipe(),
+        }
+    }
 }
 
 /// A reusable service.
@@ -90,20 +106,45 @@ pub struct Output {
     pub(crate) template: Template,
 }
 
-const BUILTIN: &[(&str, &str)] = &[
-    ("recipes/nats.toml", include_str!("../../../recipes/nats.toml")),
-    ("recipes/postgres.toml", include_str!("../../../recipes/postgres.toml")),
+/// A recipe that is compiled in. Reading one costs more than starting a small session, so it is read when somebody
+/// first asks for it.
+#[derive(Debug)]
+struct Builtin {
+    name: &'static str,
+    path: &'static str,
+    text: &'static str,
+    read: OnceLock<Arc<Recipe>>,
+}
+
+static BUILTIN: [Builtin; 2] = [
+    Builtin {
+        name: "nats",
+        path: "recipes/nats.toml",
+        text: include_str!("../../../recipes/nats.toml"),
+        read: OnceLock::new(),
+    },
+    Builtin {
+        name: "postgres",
+        path: "recipes/postgres.toml",
+        text: include_str!("../../../recipes/postgres.toml"),
+        read: OnceLock::new(),
+    },
 ];
+
+impl Builtin {
+    fn recipe(&self) -> &Arc<Recipe> {
+        self.read.get_or_init(|| {
+            let source = SourceFile { path: PathBuf::from(self.path), text: self.text.to_owned() };
+            Recipe::parse(&Arc::new(source)).expect("a test reads every recipe that is compiled in")
+        })
+    }
+}
 
 impl RecipeBook {
     /// The recipes that belljar brings.
     pub fn builtin() -> Self {
-        let mut book = Self { recipes: BTreeMap::new() };
-        for (path, text) in BUILTIN {
-            let source = SourceFile { path: PathBuf::from(path), text: (*text).to_owned() };
-            book.add(source).expect("a test reads every recipe that is compiled in");
-        }
-        book
+        let page = |builtin: &'static Builtin| (builtin.name.to_owned(), Page::Builtin(builtin));
+        Self { recipes: BUILTIN.iter().map(page).collect() }
     }
 
     /// The recipes that belljar brings and every `recipes/*.toml` in `dir`, the directory of a stack file.
@@ -134,7 +175,7 @@ impl RecipeBook {
 
     /// In the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Recipe> + Clone {
-        self.recipes.values().map(AsRef::as_ref)
+        self.recipes.values().map(|page| page.recipe().as_ref())
     }
 
     pub fn get(&self, name: &str) -> Option<&Recipe> {
@@ -142,14 +183,14 @@ impl RecipeBook {
     }
 
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Recipe>> {
-        self.recipes.get(name)
+        self.recipes.get(name).map(Page::recipe)
     }
 
     /// Reads one recipe, checks it whole and takes it in, in place of one of the same name. A recipe is called
     /// as its file is, without `.toml`.
     pub fn add(&mut self, source: SourceFile) -> Result<(), Faults> {
         let recipe = Recipe::parse(&Arc::new(source))?;
-        self.recipes.insert(recipe.name.clone(), recipe);
+        self.recipes.insert(recipe.name.clone(), Page::Own(recipe));
         Ok(())
     }
 }

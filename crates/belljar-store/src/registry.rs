@@ -14,6 +14,14 @@ use crate::schema;
 /// The registry's file in the state directory.
 const FILE_NAME: &str = "registry.sqlite";
 
+/// Rows are short, and whatever changes a few of them writes their whole pages to the log.
+const PAGE_BYTES: u32 = 1024;
+
+/// The log is written back into the file when it has grown to this many pages. Whoever is the first to open the
+/// registry reads the log whole, which every command pays; writing it back waits for the disk, which one in some
+/// dozens of sessions pays.
+const LONGEST_LOG: u32 = 400;
+
 /// The registry of one state directory.
 ///
 /// Its file must never be opened by other means in this process: closing any descriptor of it would drop
@@ -200,7 +208,9 @@ fn create(state_dir: &Path, path: &Path) -> Result<(), StoreError> {
     }
     let build = || -> Result<(), Fail> {
         let mut connection = Connection::open(&fresh)?;
-        connection.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = NORMAL;")?;
+        connection.execute_batch(&format!(
+            "PRAGMA page_size = {PAGE_BYTES}; PRAGMA journal_mode = MEMORY; PRAGMA synchronous = NORMAL;"
+        ))?;
         let transaction = connection.transaction()?;
         schema::migrate(&transaction, 0)?;
         transaction.commit()?;
@@ -224,7 +234,9 @@ fn connect_to_write(path: &Path) -> Result<Connection, StoreError> {
         set_wal(&connection)?;
         // A registry survives the death of its writers without a sync; only a power cut may take the last
         // few rows, and the locks of those sessions are gone then too.
-        connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON;")?;
+        connection.execute_batch(&format!(
+            "PRAGMA synchronous = NORMAL; PRAGMA foreign_keys = ON; PRAGMA wal_autocheckpoint = {LONGEST_LOG};"
+        ))?;
         // The log and its index stay when the last writer closes: a reader then finds them, and need not
         // create them to look.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

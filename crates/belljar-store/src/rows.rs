@@ -81,14 +81,14 @@ pub(crate) fn insert_session(
         new.kind.as_str(),
         bytes(&new.control_socket),
     ];
-    let inserted = transaction.execute(insert, values);
+    let inserted = execute(transaction, insert, values);
     or_taken(inserted, || StoreError::SessionIdTaken { id: new.id.clone() })
 }
 
 pub(crate) fn insert_run(transaction: &Transaction<'_>, new: &NewRun) -> Result<(), Fail> {
     let insert = "INSERT INTO runs (id, stack, origin, started_ms) VALUES (?1, ?2, ?3, ?4)";
     let values = params![new.id, new.stack.as_str(), bytes(&new.origin), new.started_ms];
-    let inserted = transaction.execute(insert, values);
+    let inserted = execute(transaction, insert, values);
     or_taken(inserted, || StoreError::RunIdRefused { id: new.id.clone(), reason: "it has been used already" })
 }
 
@@ -115,7 +115,7 @@ impl Table {
     /// Whether there was such a row.
     pub(crate) fn delete(self, transaction: &Transaction<'_>, id: &str) -> Result<bool, Fail> {
         let delete = format!("DELETE FROM {} WHERE id = ?1", self.name());
-        Ok(transaction.execute(&delete, [id])? == 1)
+        Ok(execute(transaction, &delete, [id])? == 1)
     }
 }
 
@@ -182,6 +182,15 @@ fn collect<T>(
         all.push(read(row)?);
     }
     Ok(all)
+}
+
+/// Changes rows. What has been prepared is kept: a run of many sessions says the same again and again.
+pub(crate) fn execute(
+    connection: &Connection,
+    statement: &str,
+    params: impl Params,
+) -> rusqlite::Result<usize> {
+    connection.prepare_cached(statement)?.execute(params)
 }
 
 /// Tells an id that is there already from every other failure.

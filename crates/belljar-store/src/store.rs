@@ -100,7 +100,7 @@ impl Store {
         }
         self.registry.write(|transaction| {
             let update = "UPDATE sessions SET state = ?2 WHERE id = ?1 AND ended_ms IS NULL";
-            if transaction.execute(update, [id.as_str(), state.as_str()])? == 0 {
+            if rows::execute(transaction, update, [id.as_str(), state.as_str()])? == 0 {
                 let known = rows::Table::Sessions.has(transaction, id.as_str())?;
                 let id = id.clone();
                 let error =
@@ -117,7 +117,7 @@ impl Store {
         self.registry.write(|transaction| {
             let update = "UPDATE sessions SET state = 'ended', ended_ms = ?2, kept = ?3 \
                           WHERE id = ?1 AND ended_ms IS NULL";
-            let ended = transaction.execute(update, rusqlite::params![id.as_str(), now_ms, keep])?;
+            let ended = rows::execute(transaction, update, rusqlite::params![id.as_str(), now_ms, keep])?;
             if ended == 0 && !rows::Table::Sessions.has(transaction, id.as_str())? {
                 return Err(StoreError::SessionNotFound { id: id.clone() }.into());
             }
@@ -154,7 +154,7 @@ impl Store {
     pub fn end_run(&self, id: &str, now_ms: i64, summary: &str) -> Result<(), StoreError> {
         self.registry.write(|transaction| {
             let update = "UPDATE runs SET ended_ms = ?2, summary = ?3 WHERE id = ?1 AND ended_ms IS NULL";
-            if transaction.execute(update, rusqlite::params![id, now_ms, summary])? == 0 {
+            if rows::execute(transaction, update, rusqlite::params![id, now_ms, summary])? == 0 {
                 return Err(StoreError::RunNotFound { id: id.to_owned() }.into());
             }
             Ok(())
@@ -215,7 +215,7 @@ impl Store {
         let lock_path = dir.lock();
         let lock =
             Held::create(&lock_path).map_err(StoreError::unusable(&lock_path, "its lock cannot be made"))?;
-        for dir in [dir.logs(), dir.volumes(), dir.artifacts()] {
+        for dir in [dir.logs(), dir.artifacts()] {
             make_dirs(&dir)?;
         }
         let name = self.registry.write(|transaction| {

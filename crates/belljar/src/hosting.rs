@@ -26,6 +26,8 @@ pub(crate) struct Launch {
 pub(crate) struct Hosted {
     pub(crate) session: Session,
     pub(crate) owned: OwnedSession,
+    /// It has carried this session and carries no other.
+    zygote: Arc<Zygote>,
     store: Arc<Store>,
     runtime: RuntimeDir,
     keeper: tokio::task::JoinHandle<()>,
@@ -100,7 +102,7 @@ pub(crate) async fn launch(app: &App, zygote: &Arc<Zygote>, launch: Launch) -> R
     match launch_owned(app, zygote, &launch, &owned, &runtime, control_socket).await {
         Ok(session) => {
             let keeper = keep_state(&store, &session);
-            Ok(Hosted { session, owned, store, runtime, keeper })
+            Ok(Hosted { session, owned, zygote: Arc::clone(zygote), store, runtime, keeper })
         }
         Err(error) => {
             // What went wrong is more important than what goes wrong in tidying up after it.
@@ -134,6 +136,7 @@ async fn launch_owned(
         concealed: vec![app.state_dir.clone(), runtime.path().to_owned()],
         groups_file: owned.dir().control_groups(),
         clock: app.clock(),
+        alone: true,
     };
     Ok(Session::launch(zygote, config).await?)
 }
@@ -189,15 +192,17 @@ impl Hosted {
 
     /// Says in the registry that the session has ended, after it did.
     pub(crate) fn settle(self, app: &App, keep: bool) -> Result<()> {
-        let Self { session, owned, store, runtime, keeper } = self;
+        let Self { session, owned, zygote, store, runtime, keeper } = self;
         keeper.abort();
+        // It dies while we write, and not while we wait for it.
+        zygote.end();
         let id = owned.id().clone();
         drop(session);
         runtime.remove_session(&id)?;
-        store.end_session(&id, app.now_ms(), false)?;
         if !keep {
             return Ok(store.discard_session(owned)?);
         }
+        store.end_session(&id, app.now_ms(), false)?;
         let dropped = store.drop_volumes(&owned);
         // The kernel lets go of the lock when this process has ended, zygote and all. Whoever waits for the lock,
         // as `down` does, waits for that.

@@ -54,6 +54,18 @@ pub(crate) fn answer(_: Pid, _: i32) -> nix::Result<()> {
     Err(Errno::ENOTSUP)
 }
 
+/// Calls that may bring a session further before it has a timeline, or remove what is left of it.
+pub(crate) const MAKES: &[i64] = &[
+    libc::SYS_mkdir,
+    libc::SYS_mkdirat,
+    libc::SYS_open,
+    libc::SYS_openat,
+    libc::SYS_rename,
+    libc::SYS_rmdir,
+    libc::SYS_unlink,
+    libc::SYS_unlinkat,
+];
+
 /// What calls are made to fail with.
 pub(crate) const ERRORS: &[i32] =
     &[Errno::ENOMEM as i32, Errno::EMFILE as i32, Errno::ENOSPC as i32, Errno::EIO as i32];

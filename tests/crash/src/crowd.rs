@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::moment::Chance;
 use crate::say;
-use crate::scene::{LATER, is_honest};
+use crate::scene::{LATER, is_honest, stacks};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -246,7 +246,8 @@ impl Person<'_> {
             wanted.held = true;
             // It may have been ended as soon as it was there.
             let keeps_it = downs == (wanted.downs, true);
-            if let Some(other) = std::mem::replace(&mut wanted.holder, keeps_it.then(|| id.clone())) {
+            // Who got it after that may have been heard of before us.
+            if keeps_it && let Some(other) = wanted.holder.replace(id.clone()) {
                 return Err(format!("{name} belongs to {other}, and {id} got it: {done}"));
             }
             if !board.ids.insert(id.clone()) {
@@ -280,7 +281,7 @@ impl Person<'_> {
             wanted.holder = None;
             wanted.downs += 1;
             wanted.downing += 1;
-            wanted.asked
+            (wanted.asked, wanted.asking > 0)
         };
         let done = self.belljar("down of what others end", &format!("down {name} --json"));
         self.board().wanted.entry(name).or_default().downing -= 1;
@@ -290,8 +291,8 @@ impl Person<'_> {
         }
         let mut board = self.board();
         let wanted = board.wanted.entry(name).or_default();
-        // Whoever asked meanwhile may have it.
-        wanted.held = wanted.asked > asked || wanted.asking > 0;
+        // Whoever asked meanwhile may have it: another may have ended the one that we waited for.
+        wanted.held = asked.1 || wanted.asked > asked.0;
         Ok(())
     }
 
@@ -403,7 +404,7 @@ impl Person<'_> {
         });
         self.own[place].killed = true;
         *self.board().done.entry("SIGKILL of a host process").or_default() += 1;
-        if gone { Ok(()) } else { Err(format!("{host:?} does not die")) }
+        if gone { Ok(()) } else { Err(format!("{host:?} does not die:\n{}", stacks(&self.env.footprint()))) }
     }
 
     fn down(&mut self) -> Result<(), String> {

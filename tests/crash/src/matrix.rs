@@ -1,14 +1,13 @@
 //! The matrix: SIGKILL of every kind of our processes, or the failure of one of their calls, at moments drawn
 //! uniformly over what they do, and not over time, most of which they spend idle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::calls;
-use crate::moment::{Act, Chance, Counts, Kind, Moment};
+use crate::moment::{Act, Chance, Counts, Kind, Moment, State};
 use crate::say;
 use crate::scene::{Carrier, Scene};
 
@@ -31,6 +30,9 @@ pub(crate) struct Args {
     /// How many at once
     #[arg(long, default_value_t = 2)]
     jobs: u64,
+    /// As many of them as there is time for
+    #[arg(long)]
+    seconds: Option<u64>,
     /// Where the numbers start; told in the output, to draw the same moments again
     #[arg(long)]
     seed: Option<u64>,
@@ -46,6 +48,7 @@ const VICTIMS: &[(&[Carrier], Kind)] = &[
     (&[Carrier::Run], Kind::Host),
     (&[Carrier::Test], Kind::Host),
     (Carrier::ALL, Kind::Zygote),
+    (&[Carrier::Test], Kind::Keeper),
     (Carrier::ALL, Kind::Init),
     (Carrier::ALL, Kind::Starter),
 ];
@@ -54,9 +57,13 @@ const VICTIMS: &[(&[Carrier], Kind)] = &[
 struct Tally {
     done: u64,
     missed: u64,
+    /// By the victims' place: moments that are done or under way, and drawn.
+    begun: [u64; VICTIMS.len()],
+    drawn: [u64; VICTIMS.len()],
     by_victim: BTreeMap<String, u64>,
     by_code: BTreeMap<i32, u64>,
-    by_state: BTreeMap<(String, String), u64>,
+    by_state: BTreeMap<(State, String), u64>,
+    by_kind: BTreeMap<Kind, BTreeMap<State, u64>>,
     failures: Vec<String>,
 }
 
@@ -97,37 +104,44 @@ pub(crate) fn run(args: &Args) -> bool {
     drop(scene);
     say(&format!("{} moments, --seed {seed}", args.moments));
     let tally = Mutex::new(Tally::default());
-    let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..args.jobs {
-            scope.spawn(|| worker(args, seed, &profiles, &next, &tally));
+            scope.spawn(|| worker(args, seed, began, &profiles, &tally));
         }
     });
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
     tell(&tally, began);
-    tally.failures.is_empty() && tally.done >= args.moments
+    tally.failures.is_empty() && (tally.done >= args.moments || args.seconds.is_some())
 }
 
 fn worker(
     args: &Args,
     seed: u64,
+    began: Instant,
     profiles: &BTreeMap<Carrier, Counts>,
-    next: &AtomicU64,
     tally: &Mutex<Tally>,
 ) {
     let mut scene = Scene::new();
     let locked = || tally.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        {
-            let tally = locked();
+    while args.seconds.is_none_or(|seconds| began.elapsed() < Duration::from_secs(seconds)) {
+        let (place, number) = {
+            let mut tally = locked();
+            let begun: u64 = tally.begun.iter().sum();
             // A moment that did not come this time is replaced by another; it must not go on for ever.
-            if tally.done >= args.moments || tally.failures.len() >= 10 || tally.missed > args.moments {
+            if begun >= args.moments || tally.failures.len() >= 10 || tally.missed > args.moments {
                 return;
             }
-        }
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        let mut chance = Chance::new(seed.wrapping_add(number.wrapping_mul(0x5851_f42d_4c95_7f2d)));
-        let (carrier, act) = draw(args.what, number, &mut chance, profiles);
+            // Whoever has had the fewest, so that each has as many in the end.
+            let place =
+                (0..VICTIMS.len()).min_by_key(|&place| tally.begun[place]).expect("there are victims");
+            tally.begun[place] += 1;
+            tally.drawn[place] += 1;
+            (place, tally.drawn[place])
+        };
+        let which = number * 64 + u64::try_from(place).expect("is small");
+        let mut chance = Chance::new(seed.wrapping_add(which.wrapping_mul(0x5851_f42d_4c95_7f2d)));
+        let (carrier, act) = draw(args.what, place, &mut chance, profiles);
+        belljar_e2e::bury_orphans();
         let played = catch_unwind(AssertUnwindSafe(|| scene.play(carrier, act)));
         let played = played.unwrap_or_else(|panic| Err(crate::panic_text(&*panic)));
         match played {
@@ -135,19 +149,23 @@ fn worker(
                 let mut tally = locked();
                 let Some(struck) = played.struck else {
                     tally.missed += 1;
+                    tally.begun[place] -= 1;
                     continue;
                 };
                 tally.done += 1;
-                let victim = match act {
-                    Act::Kill { kind, moment } => {
-                        let by = if matches!(moment, Moment::Call(_)) { "call" } else { "event" };
-                        format!("{kind:?} of {carrier:?} at a {by}")
+                let (kind, how) = match act {
+                    Act::Kill { kind, moment: Moment::Event(_) } => (kind, "at an event".to_owned()),
+                    Act::Kill { kind, moment: Moment::Beside { .. } } => {
+                        (kind, "at a call of its host".to_owned())
                     }
+                    Act::Kill { kind, .. } => (kind, "at a call".to_owned()),
                     Act::Fail { kind, errno, .. } => {
-                        format!("{kind:?} of {carrier:?}, {:?}", nix::errno::Errno::from_raw(errno))
+                        (kind, format!("{:?}", nix::errno::Errno::from_raw(errno)))
                     }
                     Act::Watch => continue,
                 };
+                let victim = format!("{kind:?} of {carrier:?}, {how}");
+                *tally.by_kind.entry(kind).or_default().entry(struck.state).or_default() += 1;
                 *tally.by_code.entry(played.code).or_default() += 1;
                 *tally.by_victim.entry(victim).or_default() += 1;
                 *tally.by_state.entry((struck.state, struck.step)).or_default() += 1;
@@ -169,32 +187,24 @@ fn worker(
     }
 }
 
-/// A moment, uniformly over the kinds of victims and, for each, over what they do.
+/// A moment for one of the victims.
 fn draw(
     what: What,
-    number: u64,
+    place: usize,
     chance: &mut Chance,
     profiles: &BTreeMap<Carrier, Counts>,
 ) -> (Carrier, Act) {
-    let place = usize::try_from(number).expect("is small") % VICTIMS.len();
     let (carriers, kind) = VICTIMS[place];
     let carrier = chance.one_of(carriers);
     let counts = &profiles[&carrier];
-    match what {
-        // One in four at an event: there are far fewer of them than of calls.
-        What::Kill if chance.below(4) == 0 => {
-            (carrier, Act::Kill { kind, moment: Moment::Event(1 + chance.below(counts.events)) })
-        }
-        What::Kill => {
-            let calls = counts.calls.get(&kind).copied().unwrap_or(1);
-            (carrier, Act::Kill { kind, moment: Moment::Call(1 + chance.below(calls)) })
-        }
+    let act = match what {
+        What::Kill => Act::Kill { kind, moment: counts.moment(kind, chance) },
         What::Fail => {
             let errno = chance.one_of(calls::ERRORS);
-            let calls = counts.failable.get(&kind).and_then(|by| by.get(&errno)).copied().unwrap_or(1);
-            (carrier, Act::Fail { kind, errno, call: 1 + chance.below(calls) })
+            counts.failing_call(kind, errno, chance)
         }
-    }
+    };
+    (carrier, act)
 }
 
 fn tell(tally: &Tally, began: Instant) {
@@ -204,11 +214,22 @@ fn tell(tally: &Tally, began: Instant) {
         say(&format!("{count:6}  {victim}"));
     }
     say(&format!("\nby the exit code of the command: {:?}", tally.by_code));
-    say("\nby the session's state and last event at that moment");
+    say("\nby the session's state at that moment");
+    let states: BTreeSet<State> = tally.by_kind.values().flat_map(BTreeMap::keys).copied().collect();
+    let row = |first: &str, rest: Vec<String>| {
+        let rest: Vec<String> = rest.iter().map(|cell| format!("{cell:>11}")).collect();
+        say(&format!("{first:>11}{}", rest.concat()));
+    };
+    row("", states.iter().map(|state| format!("{state:?}")).collect());
+    for (kind, by_state) in &tally.by_kind {
+        let counts = states.iter().map(|state| by_state.get(state).copied().unwrap_or(0).to_string());
+        row(&format!("{kind:?}"), counts.collect());
+    }
+    say("\nby its last event, too");
     let most = tally.by_state.values().copied().max().unwrap_or(1);
     for ((state, step), count) in &tally.by_state {
         let bar = "#".repeat(usize::try_from((count * 40).div_ceil(most)).unwrap_or(0));
-        say(&format!("{count:6}  {state:<10} {step:<20} {bar}"));
+        say(&format!("{count:6}  {:<10} {step:<20} {bar}", format!("{state:?}")));
     }
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let rate = tally.done as f64 / took;

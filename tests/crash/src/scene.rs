@@ -150,6 +150,9 @@ impl Scene {
             return hangs();
         }
         if let (Some(struck), Act::Kill { kind, .. }) = (traced.struck(), act) {
+            if !kind.may_be_called(&struck.name) {
+                return Err(format!("the tracer took `{}` for a {kind:?}", struck.name));
+            }
             self.is_gone(&struck, kind, traced)?;
         }
         // The command itself.
@@ -168,9 +171,9 @@ impl Scene {
                 .into_iter()
                 .filter(|one| match kind {
                     Kind::Host => one.pid != tracer,
-                    Kind::Zygote => one.pids.len() > 1,
+                    Kind::Zygote => struck.below.contains(&one.pid) || one.pids.len() > 1,
                     Kind::Init => struck.below.contains(&one.pid) && one.pids.len() > 1,
-                    Kind::Client | Kind::Helper | Kind::Starter => one.pid == struck.pid,
+                    Kind::Client | Kind::Probe | Kind::Keeper | Kind::Starter => one.pid == struck.pid,
                 })
                 .map(|one| format!("process {} (parent {}): {}", one.pid, one.parent, one.command))
                 .collect()
@@ -193,7 +196,8 @@ impl Scene {
         let stderr = self.stderr();
         let killed = traced.struck().is_some_and(|struck| struck.is_command);
         let fine = match (traced.struck(), act) {
-            (None, _) => code == 0,
+            // Nobody misses the keeper: sessions make their own networks.
+            (None, _) | (Some(_), Act::Kill { kind: Kind::Keeper, .. }) => code == 0,
             (Some(_), Act::Kill { .. }) if killed => code == 137,
             // Rust's way to say that memory ran out is to abort.
             (Some(_), Act::Fail { errno: libc::ENOMEM, .. }) if code == 134 || code == 139 => true,
@@ -215,7 +219,8 @@ impl Scene {
         let tracer = traced.running.pid();
         // Only the end of `up` before it was ready, or of one helper, leaves a host process, and that one
         // says soon what is to become of it.
-        let may_live = matches!(act, Act::Kill { kind: Kind::Client | Kind::Helper | Kind::Starter, .. })
+        let hosts_live = [Kind::Client, Kind::Probe, Kind::Keeper, Kind::Starter];
+        let may_live = matches!(act, Act::Kill { kind, .. } if hosts_live.contains(&kind))
             || matches!(act, Act::Fail { .. })
             || traced.struck().is_none();
         let is_quiet = || self.env.footprint().processes.iter().all(|one| one.pid == tracer);
@@ -403,7 +408,7 @@ impl<'a> Traced<'a> {
 }
 
 /// What each thread of what is left waits for, as far as we may know it.
-fn stacks(footprint: &Footprint) -> String {
+pub(crate) fn stacks(footprint: &Footprint) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     for process in &footprint.processes {

@@ -5,13 +5,13 @@
 //! what follows is the kernel's doing and not a debugger's. Being a process of its own, it takes nobody else's
 //! children from him, and its death is the death of all that it follows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use belljar_model::Folded;
 use belljar_model::fold::Recording;
+use belljar_model::{Folded, SessionState};
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
@@ -19,7 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::calls::{self, Call};
-use crate::moment::{Act, Counts, Kind, Moment, Order, Report, Struck};
+use crate::moment::{Act, Counts, Kind, Moment, Order, Report, State, Struck};
 use crate::say;
 
 /// The stop of a new or interrupted process, which nix has no name for in an i32.
@@ -51,6 +51,8 @@ pub(crate) fn run(order: Order, command: &[String]) -> Result<(), Box<dyn std::e
         order,
         begun: false,
         struck: false,
+        state: State::None,
+        had_one: false,
         counts: Counts::default(),
     };
     child.stdin.take().expect("was asked for").write_all(b"go\n")?;
@@ -67,6 +69,10 @@ struct Tracer {
     /// The command has been executed: from here on it counts.
     begun: bool,
     struck: bool,
+    /// Of the session, as of the last call that may have changed it.
+    state: State,
+    /// There has been a session.
+    had_one: bool,
     counts: Counts,
 }
 
@@ -77,6 +83,8 @@ struct Thread {
     in_call: bool,
     /// The call that it is in writes an event.
     writes_event: bool,
+    /// It may change what there is on disk.
+    makes: bool,
     /// The call that it is in was skipped and is to fail.
     fails: Option<i32>,
 }
@@ -165,16 +173,17 @@ impl Tracer {
             let parent = self.processes.get(&status.parent).copied().unwrap_or(self.order.root);
             let kind = match parent {
                 Kind::Client => Kind::Host,
-                Kind::Host => Kind::Zygote,
+                Kind::Host if self.processes.values().all(|&one| one != Kind::Zygote) => Kind::Zygote,
+                Kind::Host | Kind::Probe => Kind::Probe,
                 Kind::Zygote if status.depth > 1 => Kind::Init,
-                Kind::Zygote | Kind::Helper => Kind::Helper,
+                Kind::Zygote | Kind::Keeper => Kind::Keeper,
                 Kind::Init | Kind::Starter => Kind::Starter,
             };
             self.processes.insert(status.process, kind);
             kind
         });
         let process = status.process;
-        let thread = Thread { process, kind, in_call: false, writes_event: false, fails: None };
+        let thread = Thread { process, kind, in_call: false, writes_event: false, makes: false, fails: None };
         self.threads.insert(pid, thread);
     }
 
@@ -191,8 +200,12 @@ impl Tracer {
                 calls::answer(pid, errno)?;
                 self.threads.insert(pid, thread);
                 self.has_struck();
+            } else if std::mem::take(&mut thread.makes) {
+                self.threads.insert(pid, thread);
+                self.look_at_state();
             } else if std::mem::take(&mut thread.writes_event) {
                 self.threads.insert(pid, thread);
+                self.look_at_state();
                 self.counts.events += 1;
                 if let Act::Kill { kind, moment: Moment::Event(event) } = self.order.act
                     && event == self.counts.events
@@ -204,28 +217,35 @@ impl Tracer {
             return Ok(());
         }
         let Thread { kind, process, .. } = thread;
-        let count = self.counts.calls.entry(kind).or_default();
-        *count += 1;
-        let count = *count;
         let call = calls::entered(pid).ok();
-        if self.order.act == (Act::Kill { kind, moment: Moment::Call(count) }) {
-            self.kill(process, call.map(|call| call.number));
+        if let Some(victim) = self.count(kind, process) {
+            self.kill(victim, call.map(|call| call.number));
             return Ok(());
         }
         let Some(call) = call else { return Ok(()) };
         if kind == Kind::Host && call.number == libc::SYS_write {
             let target = fs_err::read_link(format!("/proc/{process}/fd/{}", call.first)).unwrap_or_default();
             if target.ends_with("events.jsonl") {
-                self.threads.insert(pid, Thread { writes_event: true, ..thread });
+                thread.writes_event = true;
+                self.threads.insert(pid, thread);
             }
+        } else if kind == Kind::Host && calls::MAKES.contains(&call.number) {
+            thread.makes = true;
+            self.threads.insert(pid, thread);
         }
+        let now = self.state;
         for &errno in calls::ERRORS {
             if calls::may_fail(call.number, errno)
                 && (!calls::asks_a_disk(call.number, errno) || on_disk(process, call))
             {
-                let count = self.counts.failable.entry(kind).or_default().entry(errno).or_default();
-                *count += 1;
-                if self.order.act == (Act::Fail { kind, errno, call: *count }) {
+                let all = self.counts.failable.entry(kind).or_default().entry(errno).or_default();
+                let in_state = self.counts.failable_in.entry(kind).or_default().entry(errno).or_default();
+                let in_state = in_state.entry(now).or_default();
+                *all += 1;
+                *in_state += 1;
+                if self.order.act == (Act::Fail { kind, errno, call: *all, state: None })
+                    || self.order.act == (Act::Fail { kind, errno, call: *in_state, state: Some(now) })
+                {
                     self.tell(process, Some(call.number));
                     calls::skip(pid)?;
                     self.threads.insert(pid, Thread { fails: Some(errno), ..thread });
@@ -233,6 +253,30 @@ impl Tracer {
             }
         }
         Ok(())
+    }
+
+    /// Counts a call; the process to be killed where its moment has come.
+    fn count(&mut self, kind: Kind, process: Pid) -> Option<Pid> {
+        let state = self.state;
+        let all = add_one(self.counts.calls.entry(kind).or_default());
+        let in_state = add_one(self.counts.calls_in.entry(kind).or_default().entry(state).or_default());
+        if kind == Kind::Host {
+            let others: BTreeSet<Kind> =
+                self.processes.values().copied().filter(|&one| one != kind).collect();
+            for other in others {
+                let number = add_one(self.counts.beside.entry(other).or_default().entry(state).or_default());
+                if self.order.act == (Act::Kill { kind: other, moment: Moment::Beside { state, number } }) {
+                    return self.newest(other);
+                }
+            }
+        }
+        let moments = [Moment::Call(all), Moment::CallIn { state, number: in_state }];
+        moments.into_iter().any(|moment| self.order.act == Act::Kill { kind, moment }).then_some(process)
+    }
+
+    fn look_at_state(&mut self) {
+        (self.state, _) = state(&self.order.state_dir, self.had_one);
+        self.had_one |= self.state != State::None;
     }
 
     fn newest(&self, kind: Kind) -> Option<Pid> {
@@ -249,10 +293,11 @@ impl Tracer {
 
     /// Says where it strikes, before it does.
     fn tell(&self, victim: Pid, call: Option<i64>) {
-        let (state, step) = state(&self.order.state_dir);
+        let (state, step) = state(&self.order.state_dir, self.had_one);
         let below = below(victim.as_raw());
         let (pid, is_command) = (victim.as_raw(), victim == self.root);
-        report(&Report::Struck(Struck { pid, is_command, call, state, step, below }));
+        let name = fs_err::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned();
+        report(&Report::Struck(Struck { pid, name, is_command, call, state, step, below }));
     }
 
     /// Lets go of everything.
@@ -300,31 +345,44 @@ fn below(pid: i32) -> Vec<i32> {
     all
 }
 
+fn add_one(count: &mut u64) -> u64 {
+    *count += 1;
+    *count
+}
+
 /// The state of the youngest session that has not ended, and its last event.
-fn state(state_dir: &Path) -> (String, String) {
-    let nothing = || ("none".to_owned(), "-".to_owned());
-    let Ok(dirs) = fs_err::read_dir(state_dir.join("sessions")) else { return nothing() };
-    let mut found = nothing();
+fn state(state_dir: &Path, had_one: bool) -> (State, String) {
+    let nothing = (if had_one { State::Removed } else { State::None }, "-".to_owned());
+    let Ok(dirs) = fs_err::read_dir(state_dir.join("sessions")) else { return nothing };
+    let mut found = nothing;
     let mut of = None;
     for dir in dirs.flatten().map(|entry| entry.path()) {
         let Ok(text) = fs_err::read_to_string(dir.join("events.jsonl")) else {
             if of.is_none() {
-                let word = if dir.join("artifacts").exists() { "registered" } else { "created" };
-                found = (word.to_owned(), "-".to_owned());
+                let is_registered = dir.join("artifacts").exists();
+                let state = if is_registered { State::Registered } else { State::Created };
+                found = (state, "-".to_owned());
             }
             continue;
         };
         let Ok(recording) = Recording::read(&text) else { continue };
         let Some(last) = recording.events.last() else {
-            found = ("sealed".to_owned(), "-".to_owned());
+            found = (State::Sealed, "-".to_owned());
             continue;
         };
-        let state = Folded::of(&recording.events).state.map_or("none", belljar_model::SessionState::as_str);
+        let state = match Folded::of(&recording.events).state {
+            None => State::Sealed,
+            Some(SessionState::Starting) => State::Starting,
+            Some(SessionState::Ready) => State::Ready,
+            Some(SessionState::Degraded) => State::Degraded,
+            Some(SessionState::Draining | SessionState::Stopping) => State::Stopping,
+            Some(SessionState::Ended | SessionState::Dead) => State::Ended,
+        };
         let wall = last.wall.clone();
-        let rank = (state != "ended", wall);
+        let rank = (state != State::Ended, wall);
         if of.as_ref().is_none_or(|best| *best < rank) {
             let kind = serde_json::to_value(&last.kind).unwrap_or_default();
-            found = (state.to_owned(), kind["kind"].as_str().unwrap_or("?").to_owned());
+            found = (state, kind["kind"].as_str().unwrap_or("?").to_owned());
             of = Some(rank);
         }
     }

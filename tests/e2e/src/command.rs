@@ -1,12 +1,13 @@
 //! Running `belljar`, to its end or beside the test.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -113,7 +114,12 @@ impl Cmd {
         command.stdin(if matches!(self.input, Input::Nothing) { Stdio::null() } else { Stdio::piped() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = Instant::now();
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("`{shown}`: {error}"));
+        let mut child = {
+            let mut ours = children();
+            let child = command.spawn().unwrap_or_else(|error| panic!("`{shown}`: {error}"));
+            ours.insert(Pid::from_child(&child).as_raw_nonzero().get());
+            child
+        };
         let mut stdin = child.stdin.take();
         if let Input::Bytes(bytes) = self.input {
             let mut pipe = stdin.take().expect("was asked for");
@@ -270,7 +276,14 @@ impl Drop for Running {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+        children().remove(&self.pid());
     }
+}
+
+/// The commands that somebody here waits for.
+pub(crate) fn children() -> MutexGuard<'static, BTreeSet<i32>> {
+    static CHILDREN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+    CHILDREN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// An output, read by a thread as it comes.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// A live process of the host. A zombie is dead.
 #[derive(Debug, Clone)]
@@ -78,6 +78,29 @@ pub(crate) fn is_over(pid: i32) -> bool {
 pub fn processes() -> Vec<Process> {
     let entries = fs_err::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| Process::read(entry.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// Reaps the dead that nobody waits for: the orphans of the worlds come to us, and thousands of them make every
+/// look at /proc slow. For programs that start all their children as [`crate::Cmd`]s.
+pub fn bury_orphans() {
+    let ours = crate::command::children();
+    let this = i32::try_from(std::process::id()).expect("process ids are small");
+    for entry in fs_err::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        if ours.contains(&pid) {
+            continue;
+        }
+        let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let mut fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ');
+        if (fields.next(), fields.next().and_then(|parent| parent.parse().ok())) == (Some("Z"), Some(this))
+            && let Some(pid) = Pid::from_raw(pid)
+        {
+            // Nobody else does it, so it cannot have been done.
+            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+        }
+    }
 }
 
 /// What a test's world has on this host at a moment.

@@ -16,7 +16,7 @@ mod wait;
 
 pub use command::{Cmd, Running};
 pub use env::TestEnv;
-pub use host::{Footprint, Process, processes};
+pub use host::{Footprint, Process, bury_orphans, processes};
 pub use output::{Ended, Output};
 pub use probe::{is_root, lacks_program, lacks_sealing};
 pub use terminal::Terminal;

@@ -137,6 +137,7 @@ impl Session {
                     return result.map(|answer| (answer, fds));
                 }
                 (Message::Exited { unit, status }, _) => self.exits.borrow_mut().push((unit, status)),
+                (Message::Failed(error), _) => panic!("{error}"),
             }
         }
     }

@@ -18,13 +18,13 @@ impl Machine {
     }
 
     /// No process of the session is left.
-    pub(super) fn gone(&mut self) {
+    pub(super) fn gone(&mut self, why: Option<String>) {
         if self.state == SessionState::Ended {
             return;
         }
         if self.state != SessionState::Stopping {
-            // Nobody asked: its init was killed from outside.
-            let why = "the session's init was killed".to_owned();
+            // Nobody asked, so without a reason of its own its init was killed from outside.
+            let why = why.unwrap_or_else(|| "the session's init was killed".to_owned());
             self.why = Some(why.clone());
             self.state = SessionState::Stopping;
             self.emit(EventKind::SessionStopping { why });

@@ -113,8 +113,10 @@ pub enum Report {
         duration_ms: u64,
         last_lines: Vec<String>,
     },
-    /// Every process of the session is gone. `asked`: because it was ordered.
-    Gone,
+    /// Every process of the session is gone; `why`, where neither that was ordered nor its init was killed.
+    Gone {
+        why: Option<String>,
+    },
 }
 
 /// What a backend is ordered to do. It answers with [`Report`]s, never by waiting.
@@ -365,7 +367,7 @@ impl Machine {
             Report::TaskExited { task, exit, duration_ms, last_lines } => {
                 self.task_exited(task, exit, duration_ms, last_lines);
             }
-            Report::Gone => self.gone(),
+            Report::Gone { why } => self.gone(why),
         }
     }
 

@@ -262,8 +262,22 @@ fn what_never_becomes_ready_ends_the_session_with_its_reason() {
     world.exits(0, code(3));
     assert!(world.machine.why().unwrap().contains("db-1 did not become ready: it ended with exit code 3"));
     assert!(world.take_orders().contains(&Order::EndSession));
-    world.report(Report::Gone);
+    world.report(Report::Gone { why: None });
     assert_eq!(world.machine.state(), SessionState::Ended);
+    world.check_fold();
+}
+
+#[test]
+fn a_session_that_cannot_go_on_says_why_and_answers_whoever_waits() {
+    let mut world = World::new(vec![service("api", 2)], vec![]);
+    (0..2).for_each(|replica| world.comes_up(replica));
+    let restart = world.act(Verb::Restart, "api-2");
+    let kill = world.act(Verb::Kill, "api-1");
+    assert!(!world.answers.contains_key(&kill));
+    world.report(Report::Gone { why: Some("its init failed: no memory".to_owned()) });
+    assert_eq!(world.machine.why(), Some("its init failed: no memory"));
+    assert_eq!(world.error(restart), ErrorCode::SessionEnded);
+    assert!(world.answers.contains_key(&kill));
     world.check_fold();
 }
 
@@ -531,7 +545,7 @@ proptest! {
             }
         }
         world.give(Input::End { why: "done".to_owned() });
-        world.report(Report::Gone);
+        world.report(Report::Gone { why: None });
         world.check_fold();
         prop_assert_eq!(world.machine.state(), SessionState::Ended);
         for request in 1..=world.next_request {

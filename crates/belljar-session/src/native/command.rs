@@ -130,7 +130,7 @@ impl Command {
 
     /// Ends it and what it started; returns when nothing of it is left.
     pub async fn kill(&self) {
-        let _ = self.connection.kill_all(Target::UnitGroup(self.process.unit)).await;
+        self.connection.kill_all(Target::UnitGroup(self.process.unit)).await;
     }
 
     /// How it ended. `None`: the session ended before it did.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use belljar_sandbox::spec::{ExitStatus, Place, ProcessSpec, SocketSpec, Target};
 use belljar_sandbox::{Answer, Ask, Groups, Init, Message, Request, SandboxError};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
@@ -31,6 +33,8 @@ struct Waiting {
     replies: HashMap<u64, oneshot::Sender<Reply>>,
     exits: HashMap<u64, oneshot::Sender<ExitStatus>>,
     gone: bool,
+    /// Why the session has to end, where that is our own doing.
+    failure: Option<String>,
 }
 
 #[derive(Debug)]
@@ -68,30 +72,58 @@ impl Connection {
         Self { groups, ..self }
     }
 
-    /// Takes in what init says until it is gone, and with it every process of the session.
-    pub(crate) async fn serve(&self) {
+    /// Takes in what init says until it is gone, and with it every process of the session. Why that is, where
+    /// neither somebody asked for it nor init was killed.
+    pub(crate) async fn serve(&self) -> Option<String> {
         loop {
-            let Ok(mut guard) = self.init.readable().await else { break };
-            match self.init.get_ref().0.try_receive() {
+            let heard = match self.init.readable().await {
+                Ok(mut guard) => match self.init.get_ref().0.try_receive() {
+                    Ok(None) => {
+                        guard.clear_ready();
+                        continue;
+                    }
+                    heard => heard,
+                },
+                Err(error) => {
+                    self.fail(format!("its init cannot be heard any more: {error}"));
+                    break;
+                }
+            };
+            match heard {
                 Ok(Some((message, fds))) => self.received(message, fds),
-                Ok(None) => guard.clear_ready(),
-                Err(_) => break,
+                Ok(None) | Err(SandboxError::Gone) => break,
+                Err(error) => {
+                    self.fail(format!("its init cannot be heard any more: {error}"));
+                    break;
+                }
             }
         }
         // It has closed its socket, or it cannot be heard any more, and then it must not live on unheard.
         self.kill();
         self.await_death().await;
         let mut waiting = self.waiting.lock().expect("no panic while it is held");
+        let failure = waiting.failure.take();
         *waiting = Waiting { gone: true, ..Waiting::default() };
+        failure
     }
 
     async fn await_death(&self) {
+        let pidfd = self.init.get_ref().0.pidfd();
         // Its socket is closed; its death follows, and the kernel ends the others before it lets us know.
-        if let Ok(pidfd) = self.init.get_ref().0.pidfd().try_clone_to_owned()
-            && let Ok(pidfd) = register(pidfd, Interest::READABLE)
-        {
-            let _ = pidfd.readable().await;
+        let registered = pidfd.try_clone_to_owned().and_then(|pidfd| register(pidfd, Interest::READABLE));
+        if let Ok(registered) = registered {
+            let _ = registered.readable().await;
+        } else {
+            // Without a descriptor to spare, nothing else happens until then. It has been killed: that is soon.
+            let mut pidfd = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+            while poll(&mut pidfd, None) == Err(Errno::INTR) {}
         }
+    }
+
+    /// Ends the session, and keeps the first reason for that.
+    fn fail(&self, why: String) {
+        self.waiting.lock().expect("no panic while it is held").failure.get_or_insert(why);
+        self.kill();
     }
 
     fn received(&self, message: Message, fds: Vec<OwnedFd>) {
@@ -107,6 +139,10 @@ impl Connection {
                 if let Some(waiter) = waiting.exits.remove(&unit) {
                     let _ = waiter.send(status);
                 }
+            }
+            // Its end follows.
+            Message::Failed(error) => {
+                waiting.failure.get_or_insert(format!("its init failed: {error}"));
             }
         }
     }
@@ -138,7 +174,10 @@ impl Connection {
             }
             waiting.replies.insert(id, asker);
         }
-        self.init.get_ref().0.send(&Request { id, ask }, fds)?;
+        if let Err(error) = self.init.get_ref().0.send(&Request { id, ask }, fds) {
+            self.waiting.lock().expect("no panic while it is held").replies.remove(&id);
+            return Err(error);
+        }
         let (result, fds) = reply.await.map_err(|_| SandboxError::Gone)?;
         result.map(|answer| (answer, fds))
     }
@@ -172,9 +211,13 @@ impl Connection {
         self.ask(Ask::Signal { target, signal }, &[]).await.map(drop)
     }
 
-    /// Answered when none of them is left.
-    pub(crate) async fn kill_all(&self, target: Target) -> Result<(), SandboxError> {
-        self.ask(Ask::KillAll(target), &[]).await.map(drop)
+    /// Returns when none of them is left. What cannot be killed alone is killed with the whole session: whoever
+    /// asked waits for its end.
+    pub(crate) async fn kill_all(&self, target: Target) {
+        match self.ask(Ask::KillAll(target), &[]).await {
+            Ok(_) | Err(SandboxError::Gone) => {}
+            Err(error) => self.fail(format!("not all that was to end could be killed: {error}")),
+        }
     }
 
     /// Answered when all of them stand still.

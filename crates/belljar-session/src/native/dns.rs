@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use belljar_stack::plan::Plan;
 use simple_dns::rdata::{A, RData};
@@ -77,10 +78,17 @@ impl Names {
     }
 }
 
-/// Answers until the socket breaks, which it does not before the session ends.
+/// After a question that could not be taken in: what is short then is short for a moment.
+const BREATH: Duration = Duration::from_millis(5);
+
+/// Answers until it is dropped, with its session.
 pub(crate) async fn serve(socket: UdpSocket, names: Names) {
     let mut buffer = [0; 1500];
-    while let Ok((count, from)) = socket.recv_from(&mut buffer).await {
+    loop {
+        let Ok((count, from)) = socket.recv_from(&mut buffer).await else {
+            tokio::time::sleep(BREATH).await;
+            continue;
+        };
         if let Some(answer) = names.answer(&buffer[..count]) {
             // Whoever asked may be gone already; that concerns nobody else.
             let _ = socket.send_to(&answer, from).await;

@@ -90,8 +90,8 @@ impl Native {
         });
         let gone = Arc::clone(&shared);
         tokio::spawn(async move {
-            gone.connection.serve().await;
-            gone.report(Report::Gone);
+            let why = gone.connection.serve().await;
+            gone.report(Report::Gone { why });
         });
         Self { shared, watches: HashMap::new() }
     }
@@ -130,7 +130,7 @@ impl Backend for Native {
             }
             Order::Kill { replica } => {
                 tokio::spawn(async move {
-                    let _ = shared.connection.kill_all(connection::all_of(replica)).await;
+                    shared.connection.kill_all(connection::all_of(replica)).await;
                 });
             }
             Order::Freeze { replica, generation } => {
@@ -154,7 +154,7 @@ impl Backend for Native {
                 let unit = self.shared.tasks.lock().expect("no panic while it is held").get(&task).copied();
                 if let Some(unit) = unit {
                     tokio::spawn(async move {
-                        let _ = shared.connection.kill_all(Target::UnitGroup(unit)).await;
+                        shared.connection.kill_all(Target::UnitGroup(unit)).await;
                     });
                 }
             }
@@ -277,7 +277,8 @@ impl Shared {
         }
         let Some(init) = &plan.init else { return Ok(()) };
         let stamp = self.logs.dir().with_file_name("volumes").join(format!("{}.initialised", plan.name));
-        if stamp.exists() {
+        // Not knowing is no reason to do it again.
+        if stamp.try_exists().map_err(|error| format!("cannot look for {}: {error}", stamp.display()))? {
             return Ok(());
         }
         let spec = Self::replica_process(replica, plan, init.clone(), &plan.env, false);

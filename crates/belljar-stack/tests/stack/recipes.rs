@@ -14,6 +14,7 @@ fn every_recipe_of_belljar_describes_itself() {
     let names: Vec<_> = book.iter().map(|recipe| recipe.name.as_str()).collect();
     assert_eq!(names, ["nats", "postgres"]);
     for recipe in book.iter() {
+        assert_eq!(book.get(&recipe.name).unwrap().name, recipe.name);
         assert!(!recipe.summary.is_empty() && recipe.source.text.contains("[service]"), "{}", recipe.name);
         assert!(recipe.outputs.iter().any(|output| output.name == "url"), "{}", recipe.name);
         assert!(recipe.programs.iter().all(|program| program.package.is_some()), "{}", recipe.name);

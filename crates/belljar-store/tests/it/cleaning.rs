@@ -229,7 +229,7 @@ fn its_owner_can_discard_a_session_at_once() {
     let store = state.open();
     let stays = store.create_session(&exactly(1, "stays")).unwrap();
     let goes = store.create_session(&exactly(2, "goes")).unwrap();
-    fs_err::create_dir(goes.dir().volumes().join("data")).unwrap();
+    fs_err::create_dir_all(goes.dir().volumes().join("data")).unwrap();
     let root = goes.dir().root().to_owned();
     store.end_session(goes.id(), CREATED, false).unwrap();
     store.discard_session(goes).unwrap();

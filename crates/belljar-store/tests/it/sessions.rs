@@ -12,7 +12,7 @@ fn a_session_has_its_directory_its_name_and_its_lock() {
     let owned = store.create_session(&exactly(1, "pods")).unwrap();
     assert_eq!((owned.id(), owned.name()), (&id(1), &name("pods")));
     assert_eq!(owned.dir().root(), state.dir.join("sessions").join(id(1).as_str()));
-    for dir in [owned.dir().logs(), owned.dir().volumes(), owned.dir().artifacts()] {
+    for dir in [owned.dir().logs(), owned.dir().artifacts()] {
         assert!(dir.is_dir(), "{}", dir.display());
     }
     let record = store.find(&Selector::Id(id(1))).unwrap().unwrap();
@@ -25,6 +25,18 @@ fn a_session_has_its_directory_its_name_and_its_lock() {
         Err(StoreError::SessionIdTaken { id: taken }) if taken == id(1)
     ));
     assert!(owned.dir().logs().is_dir(), "a refused twin takes nothing away");
+}
+
+/// Every command reads the whole log first.
+#[test]
+fn the_log_of_the_registry_does_not_grow_with_the_sessions() {
+    let state = State::new();
+    for number in 0..200 {
+        let store = state.open();
+        store.discard_session(store.create_session(&exactly(number, "pods")).unwrap()).unwrap();
+    }
+    let log = fs_err::metadata(state.dir.join("registry.sqlite-wal")).unwrap().len();
+    assert!((1..500 * 1100).contains(&log), "{log}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use belljar_sandbox::spec::{ExitStatus, Place, Target};
 use belljar_sandbox::{Answer, Ask, SandboxError, Zygote};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 use super::Case;
 use crate::world::{Session, eventually, fixture, process, shell, spec, this};
@@ -18,6 +19,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("a replica's end leaves others alone", others_stay),
     ("freezing stops every thread and thawing undoes it", freeze),
     ("freezing catches what makes children all the time", freeze_forks),
+    ("what calls itself no text ends like the rest", nameless),
+    ("an init without a descriptor to spare answers and goes on", without_descriptors),
     ("the end of the connection ends everything", end),
     ("the death of the host process ends everything", death_of_host),
     ("the death of the zygote ends everything", death_of_zygote),
@@ -118,6 +121,47 @@ fn freeze_forks(zygote: &Zygote) {
     session.ask(Ask::KillAll(Target::Replica(0))).unwrap();
     assert_eq!(session.exit(shells.unit), ExitStatus::Signal(libc::SIGKILL));
     assert_eq!(session.processes(), []);
+}
+
+fn nameless(zygote: &Zygote) {
+    let session = Session::new(zygote, &spec(1));
+    let script = "printf '\\377' >/proc/self/comm; echo up";
+    let mut replica = session.replica(0, &words(&format!("{script}; while :; do sleep 1000; done")));
+    assert_eq!(replica.line(), "up");
+    session.ask(Ask::Freeze(Target::Replica(0))).unwrap();
+    session.ask(Ask::KillAll(Target::Replica(0))).unwrap();
+    assert_eq!(session.processes(), []);
+    assert_eq!(session.exit(replica.unit), ExitStatus::Signal(libc::SIGKILL));
+}
+
+fn without_descriptors(zygote: &Zygote) {
+    let session = Session::new(zygote, &spec(1));
+    let replica = session.replica(0, &["sleep".to_owned(), "1000".to_owned()]);
+    let target = Target::Replica(0);
+    let init = Pid::from_raw(session.init.pid());
+    let limited = |current| prlimit(init, Resource::Nofile, current).unwrap();
+    let hard = getrlimit(Resource::Nofile);
+    let old = limited(Rlimit { current: Some(3), maximum: hard.maximum });
+    let no_more = |result: Result<Answer, SandboxError>| match result {
+        Err(SandboxError::Os { errno: libc::EMFILE, .. }) => {}
+        other => panic!("{other:?}"),
+    };
+    // Its three descriptors cannot be taken in.
+    match session.spawn(shell(Place::Session, "true")) {
+        Err(SandboxError::Os { errno: libc::EMFILE, .. }) => {}
+        _ => panic!("a process was started without its standard input"),
+    }
+    no_more(session.ask(Ask::Signal { target, signal: libc::SIGTERM }));
+    assert_eq!(session.signal(Target::Unit(replica.unit), 0), 1);
+    no_more(session.ask(Ask::Processes));
+    no_more(session.ask(Ask::Terminal));
+    // What takes its time is tried again, while other things are answered.
+    let kill = session.send(Ask::KillAll(target), &[]);
+    no_more(session.ask(Ask::Terminal));
+    limited(old);
+    assert_eq!(session.answer(kill).unwrap().0, Answer::Done);
+    assert_eq!(session.exit(replica.unit), ExitStatus::Signal(libc::SIGKILL));
+    assert_eq!(session.sh("echo well"), "well");
 }
 
 /// Whether a process has ended, waiting for a second.
