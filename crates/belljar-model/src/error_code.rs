@@ -38,6 +38,7 @@ error_codes! {
     StackNotFound = "stack-not-found", INVALID, "There is no belljar.toml here or in a directory above";
     StackInvalid = "stack-invalid", INVALID, "The stack file has faults; each is shown at its place";
     RecipeNotFound = "recipe-not-found", NOT_FOUND, "There is no recipe of this name";
+    RecipeExists = "recipe-exists", CONFLICT, "There is a recipe of your own of this name already";
     ServerNotInstalled = "server-not-installed", UNSUPPORTED, "A server program that a recipe needs is not on this machine";
     Unsupported = "unsupported", UNSUPPORTED, "This machine or backend cannot do what was asked";
     SandboxRefused = "sandbox-refused", UNSUPPORTED, "The kernel refused a step of making the sealed session";

@@ -86,7 +86,8 @@ pub(crate) struct ServiceDecl {
 #[derive(Debug, Clone)]
 pub(crate) struct UsedRecipe {
     pub(crate) recipe: Arc<Recipe>,
-    pub(crate) parameters: BTreeMap<String, String>,
+    /// Each with the place where it was decided.
+    pub(crate) parameters: BTreeMap<String, Text>,
 }
 
 #[derive(Debug, Clone)]

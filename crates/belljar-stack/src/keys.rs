@@ -18,6 +18,7 @@ pub(crate) enum Level {
     Recipe,
     Parameter,
     Program,
+    Packages,
 }
 
 impl Level {
@@ -37,6 +38,7 @@ impl Level {
             Self::Recipe => "a recipe",
             Self::Parameter => "a parameter",
             Self::Program => "a program",
+            Self::Packages => "`packages`",
         }
     }
 
@@ -55,6 +57,7 @@ impl Level {
                 "service",
                 "task",
                 "suite",
+                "recipe",
             ],
             Self::Service => &[
                 "use", "with", "run", "shell", "cwd", "env", "env_file", "after", "ports", "ready", "volume",
@@ -89,9 +92,10 @@ impl Level {
             Self::Stop => &["signal", "within"],
             Self::Limits => &["pids", "memory", "cpu"],
             Self::Requires => &["env", "commands", "capabilities"],
-            Self::Recipe => &["summary", "parameters", "programs", "service", "outputs"],
+            Self::Recipe => &["summary", "notes", "example", "parameters", "programs", "service", "outputs"],
             Self::Parameter => &["type", "default", "pattern", "doc"],
-            Self::Program => &["dirs", "only", "package"],
+            Self::Program => &["dirs", "only", "package", "packages"],
+            Self::Packages => &["apt", "dnf", "apk", "pacman", "zypper", "npm", "pip"],
         }
     }
 
@@ -131,7 +135,7 @@ const fn value(level: Level, key: &'static str, value: &'static str, why: &'stat
 
 const NATIVE_ONLY: &str = "replicas run on the native backend, as processes in namespaces of their own";
 const NO_IMAGES: &str = "the native backend runs programs of this machine: write `run`, or `use` a recipe";
-const ONE_USER: &str = "everything runs as one inner user";
+const ONE_USER: &str = "everything of a session runs as one inner user; what needs a second uid cannot run";
 const NO_SECRETS: &str =
     "pass the value with `env = { NAME = \"${env.NAME}\" }`; it is then not hidden in logs";
 const SERVICES_ONLY: &str = "only services have it; a task gets what it needs through `env`";
@@ -147,9 +151,9 @@ const NOT_CARRIED_OUT: &[NotCarriedOut] = &[
     key(Level::Top, "experiment", "one stack is tried in one way at a time"),
     key(Level::Top, "branch", "data lives as long as its session"),
     key(Level::Top, "hunt", "`belljar test --count N` repeats scenarios as they are"),
-    key(Level::Top, "recipe", "write the recipe into `recipes/NAME.toml` beside the stack file"),
     key(Level::Service, "image", NO_IMAGES),
     key(Level::Service, "user", ONE_USER),
+    key(Level::RecipeService, "user", ONE_USER),
     key(
         Level::Service,
         "publish",

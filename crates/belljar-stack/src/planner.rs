@@ -11,20 +11,23 @@ use belljar_model::{ReplicaName, ServiceName};
 
 use crate::declare::{Command, ServiceDecl, StackDecl, SuiteDecl, TaskDecl, VolumeDecl};
 use crate::fault::{Fault, Faults};
+use crate::near::suggestion;
+use crate::package::Package;
 use crate::plan::{
     Boot, Context, FilePlan, Plan, PortPlan, ReplicaPlan, RestartPolicy, ServicePlan, StopPlan, SuitePlan,
     TaskPlan, VolumePlan,
 };
 use crate::programs::Programs;
 use crate::read_service::is_clean_absolute;
-use crate::resolve::{Own, output_names};
+use crate::recipe::ParameterKind;
+use crate::resolve::{Own, output, output_names};
 use crate::source::Place;
 
 /// A program of a recipe that is not on the machine.
 #[derive(Debug)]
 pub(crate) struct MissingProgram {
     pub(crate) program: String,
-    pub(crate) package: Option<String>,
+    pub(crate) packages: Vec<Package>,
     pub(crate) searched: Vec<String>,
 }
 
@@ -125,13 +128,18 @@ impl<'a> Planner<'a> {
 
     fn service(&mut self, place: usize, service: &'a ServiceDecl) -> ServicePlan {
         self.check_ports(service);
+        self.check_named_services(service);
         let count = service.replicas.unwrap_or(1);
         let replicas = (1..=count).map(|number| self.replica(place, service, number)).collect();
         let own = Own::Service(service);
-        let outputs = output_names(service)
-            .into_iter()
-            .filter_map(|name| Some((name.clone(), self.output(own, &name)?)))
-            .collect();
+        let mut outputs = BTreeMap::new();
+        for name in output_names(service) {
+            let is_of_one = output(service, &name).is_some_and(|one| one.template.is_of_one_replica());
+            let own = if is_of_one { Own::Replica(service, 1) } else { own };
+            // Every output is looked at, also one that the service as a whole does not have.
+            let text = self.output(own, &name);
+            outputs.extend(text.filter(|_| !is_of_one).map(|text| (name, text)));
+        }
         ServicePlan {
             name: service.name.clone(),
             recipe: service.recipe.as_ref().map(|used| used.recipe.name.clone()),
@@ -149,6 +157,21 @@ impl<'a> Planner<'a> {
                 .map(|one| PortPlan { name: one.name.value.clone(), port: one.port, protocol: one.protocol })
                 .collect(),
             outputs,
+        }
+    }
+
+    /// Parameters that name a service name one of this stack.
+    fn check_named_services(&mut self, service: &ServiceDecl) {
+        let stack = self.stack;
+        let Some(used) = &service.recipe else { return };
+        for parameter in used.recipe.parameters.iter().filter(|one| one.kind == ParameterKind::Service) {
+            let Some(named) = used.parameters.get(&parameter.name) else { continue };
+            let names = stack.services.iter().map(|one| one.name.as_str());
+            if !named.value.is_empty() && !names.clone().any(|name| name == named.value) {
+                let message = format!("there is no service `{}`", named.value);
+                let label = format!("`{}` is the name of a service of this stack", parameter.name);
+                self.fault_at(&named.place, message, label, suggestion(&named.value, "services", names));
+            }
         }
     }
 
@@ -174,7 +197,7 @@ impl<'a> Planner<'a> {
             // Words are looked at whether they are wanted or not, so that the check sees them all.
             let words: Vec<_> = words.iter().map(|word| self.text(word, own)).collect();
             let value = service.recipe.as_ref().and_then(|used| used.parameters.get(&parameter.value));
-            if value.is_some_and(|value| !value.is_empty() && value != "false") {
+            if value.is_some_and(|one| !one.value.is_empty() && one.value != "false") {
                 argv.extend(words);
             }
         }

@@ -5,20 +5,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use belljar_model::{ServiceName, StackName};
-use regex::Regex;
-use toml::de::{DeTable, DeValue};
+use belljar_model::StackName;
+use toml::de::DeTable;
 
 use crate::declare::{ServiceDecl, StackDecl, UsedRecipe};
 use crate::fault::{Fault, Faults};
-use crate::keys::Level;
 use crate::near::suggestion;
+use crate::package::Package;
 use crate::plan::{Filesystem, Home, Limits};
 use crate::planner::Planner;
-use crate::read_service::Services;
-use crate::reference::{Author, Template};
+use crate::programs::Programs;
+use crate::reference::Template;
 use crate::source::{Place, SourceFile, Text};
-use crate::walk::{Entry, Node, Walk};
+use crate::walk::Walk;
 
 /// The recipes that a stack can use.
 #[derive(Debug, Clone)]
@@ -48,12 +47,29 @@ pub struct Recipe {
     /// The name of its file, without `.toml`.
     pub name: String,
     pub summary: String,
+    /// What a page says of it besides, in Markdown.
+    pub notes: Option<String>,
+    /// A stack file that uses it.
+    pub example: String,
     /// In the order of the file.
     pub parameters: Vec<Parameter>,
     pub programs: Vec<Program>,
     pub outputs: Vec<Output>,
+    pub origin: Origin,
+    /// The file that it stands in.
     pub source: Arc<SourceFile>,
     pub(crate) service: ServiceDecl,
+}
+
+/// Where a recipe is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Compiled in.
+    Builtin,
+    /// A file of its own beside the stack file.
+    File,
+    /// `[recipe.NAME]` in the stack file itself.
+    StackFile,
 }
 
 /// What can be said `with` a recipe.
@@ -74,26 +90,39 @@ pub enum ParameterKind {
     String,
     Integer,
     Boolean,
+    /// The name of a service of the stack, which the recipe can ask for its facts.
+    Service,
 }
 
 /// A server program that a recipe needs.
 #[derive(Debug, Clone)]
 pub struct Program {
     pub name: String,
-    /// Debian's package that has it.
-    pub package: Option<String>,
-    /// Globs of directories where it may lie besides the `PATH`.
+    /// Those that have it.
+    pub packages: Vec<Package>,
+    /// Globs of directories where it may lie besides the `PATH`; relative ones lie below the stack's directory.
     pub(crate) dirs: Vec<Template>,
     /// Where not empty, the one directory that is looked in.
     pub(crate) only: Option<Template>,
 }
 
 impl Recipe {
-    /// Whether this machine has one of the recipe's programs, where no parameter is given.
-    pub fn finds(&self, program: &Program, programs: &dyn crate::Programs) -> bool {
+    /// Where this machine has one of the recipe's programs, where no parameter is given. `dir` is the stack's.
+    pub fn find(&self, program: &Program, dir: &Path, programs: &dyn Programs) -> Option<PathBuf> {
         let default = |name: &str| self.parameters.iter().find(|one| one.name == name)?.default.clone();
-        let dirs: Vec<String> = program.dirs.iter().filter_map(|dir| dir.filled(default)).collect();
-        programs.find(&program.name, &dirs).is_some()
+        let dirs: Vec<String> =
+            program.dirs.iter().filter_map(|one| one.filled(default)).map(|one| below(dir, &one)).collect();
+        programs.find(&program.name, &dirs)
+    }
+
+    /// The ports of each replica: name and number, in the order of the file.
+    pub fn ports(&self) -> impl Iterator<Item = (&str, u16)> {
+        self.service.ports.iter().map(|one| (one.name.value.as_str(), one.port))
+    }
+
+    /// How many replicas there are where the stack says nothing.
+    pub fn replicas(&self) -> u16 {
+        self.service.replicas.unwrap_or(1)
     }
 }
 
@@ -106,6 +135,11 @@ pub struct Output {
     pub(crate) template: Template,
 }
 
+/// A path of a stack file, which may start at the stack's directory.
+pub(crate) fn below(dir: &Path, path: &str) -> String {
+    dir.join(path).to_string_lossy().into_owned()
+}
+
 /// A recipe that is compiled in. Reading one costs more than starting a small session, so it is read when somebody
 /// first asks for it.
 #[derive(Debug)]
@@ -116,26 +150,27 @@ struct Builtin {
     read: OnceLock<Arc<Recipe>>,
 }
 
-static BUILTIN: [Builtin; 2] = [
-    Builtin {
-        name: "nats",
-        path: "recipes/nats.toml",
-        text: include_str!("../../../recipes/nats.toml"),
-        read: OnceLock::new(),
-    },
-    Builtin {
-        name: "postgres",
-        path: "recipes/postgres.toml",
-        text: include_str!("../../../recipes/postgres.toml"),
-        read: OnceLock::new(),
-    },
-];
+macro_rules! builtin {
+    ($($name:literal)+) => {
+        &[$(Builtin {
+            name: $name,
+            path: concat!("recipes/", $name, ".toml"),
+            text: include_str!(concat!("../../../recipes/", $name, ".toml")),
+            read: OnceLock::new(),
+        }),+]
+    };
+}
+
+static BUILTIN: &[Builtin] = builtin!(
+    "anvil" "etcd" "haproxy" "mariadb" "mosquitto" "nats" "nginx" "postgres" "rabbitmq" "redis" "redis-sentinel" "zookeeper"
+);
 
 impl Builtin {
     fn recipe(&self) -> &Arc<Recipe> {
         self.read.get_or_init(|| {
             let source = SourceFile { path: PathBuf::from(self.path), text: self.text.to_owned() };
-            Recipe::parse(&Arc::new(source)).expect("a test reads every recipe that is compiled in")
+            Recipe::parse(&Arc::new(source), Origin::Builtin)
+                .expect("a test reads every recipe that is compiled in")
         })
     }
 }
@@ -145,6 +180,11 @@ impl RecipeBook {
     pub fn builtin() -> Self {
         let page = |builtin: &'static Builtin| (builtin.name.to_owned(), Page::Builtin(builtin));
         Self { recipes: BUILTIN.iter().map(page).collect() }
+    }
+
+    /// What may have been meant by a name that no recipe has.
+    pub fn suggestion(&self, name: &str) -> Option<String> {
+        suggestion(name, "recipes", self.recipes.keys().map(String::as_str))
     }
 
     /// The recipes that belljar brings and every `recipes/*.toml` in `dir`, the directory of a stack file.
@@ -189,9 +229,26 @@ impl RecipeBook {
     /// Reads one recipe, checks it whole and takes it in, in place of one of the same name. A recipe is called
     /// as its file is, without `.toml`.
     pub fn add(&mut self, source: SourceFile) -> Result<(), Faults> {
-        let recipe = Recipe::parse(&Arc::new(source))?;
-        self.recipes.insert(recipe.name.clone(), Page::Own(recipe));
+        self.insert(Recipe::parse(&Arc::new(source), Origin::File)?);
         Ok(())
+    }
+
+    /// These recipes and those that a stack file brings itself, `[recipe.NAME]`.
+    pub fn with_stack_file(&self, source: &SourceFile) -> Result<Self, Faults> {
+        let source = Arc::new(source.clone());
+        let mut walk = Walk::new(&source);
+        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        walk.syntax(&errors);
+        if !walk.faults.is_empty() {
+            return Err(walk.faults.in_order());
+        }
+        let top = walk.entries(table.get_ref());
+        let book = walk.local_recipes(&top, self);
+        walk.faults.or(book)
+    }
+
+    pub(crate) fn insert(&mut self, recipe: Arc<Recipe>) {
+        self.recipes.insert(recipe.name.clone(), Page::Own(recipe));
     }
 }
 
@@ -213,7 +270,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
 }
 
 impl Recipe {
-    fn parse(source: &Arc<SourceFile>) -> Result<Arc<Self>, Faults> {
+    fn parse(source: &Arc<SourceFile>, origin: Origin) -> Result<Arc<Self>, Faults> {
         let mut walk = Walk::new(source);
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         walk.syntax(&errors);
@@ -221,18 +278,20 @@ impl Recipe {
             return Err(walk.faults.in_order());
         }
         let top = walk.entries(table.get_ref());
-        let recipe = walk.recipe(&top);
+        let name = source.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = Text { value: name, place: walk.place(0..0) };
+        let recipe = walk.recipe(&name, &top, origin);
         let recipe = walk.faults.or(recipe)?.expect("a recipe that could not be read has a fault");
         let recipe = Arc::new(recipe);
-        recipe.check()?;
-        Ok(recipe)
+        recipe.faults().or(recipe)
     }
 
     /// Plans a stack of this recipe alone, so that every reference of it is looked up once.
-    fn check(self: &Arc<Self>) -> Result<(), Faults> {
+    pub(crate) fn faults(self: &Arc<Self>) -> Faults {
+        let place = Place::new(&self.source, 0..0);
         let parameters = self.parameters.iter().map(|one| {
-            let value = one.default.clone().unwrap_or_else(|| one.kind.example().to_owned());
-            (one.name.clone(), value)
+            let value = one.default.clone().unwrap_or_else(|| one.kind.example(&self.name).to_owned());
+            (one.name.clone(), Text { value, place: place.clone() })
         });
         let used = UsedRecipe { recipe: Arc::clone(self), parameters: parameters.collect() };
         let stack = StackDecl {
@@ -247,197 +306,34 @@ impl Recipe {
             tasks: Vec::new(),
             suites: Vec::new(),
         };
-        Planner::check(&stack).or(())
+        Planner::check(&stack)
     }
 }
 
 impl ParameterKind {
-    const ALL: &'static [(&'static str, Self)] =
-        &[("string", Self::String), ("integer", Self::Integer), ("boolean", Self::Boolean)];
+    pub(crate) const ALL: &'static [(&'static str, Self)] = &[
+        ("string", Self::String),
+        ("integer", Self::Integer),
+        ("boolean", Self::Boolean),
+        ("service", Self::Service),
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::String => "string",
             Self::Integer => "integer",
             Self::Boolean => "boolean",
+            Self::Service => "service",
         }
     }
 
-    fn example(self) -> &'static str {
+    /// A value that fits; `service` is the name of one.
+    pub(crate) fn example(self, service: &str) -> &str {
         match self {
             Self::String => "text",
             Self::Integer => "1",
             Self::Boolean => "true",
+            Self::Service => service,
         }
     }
-}
-
-impl Walk {
-    fn recipe(&mut self, top: &crate::walk::Entries<'_>) -> Option<Recipe> {
-        self.check_keys(top, Level::Recipe);
-        let name =
-            self.source.path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let start = self.place(0..0);
-        let service_name = ServiceName::new(name.as_str()).ok();
-        if service_name.is_none() {
-            self.fault(&start, format!("`{name}` is not the name of a recipe"), ServiceName::RULE);
-        }
-        let summary =
-            top.get("summary").and_then(|node| self.string(node, "a string: what it is, in one line"));
-        if top.get("summary").is_none() {
-            self.fault(&start, "a recipe without a summary", "expected `summary`, one line");
-        }
-        let parameters = self.named(top.get("parameters"), "parameter", Self::parameter);
-        let programs = self.named(top.get("programs"), "program", Self::program);
-        let outputs = self.named(top.get("outputs"), "output", |walk, entry| {
-            let text = walk.string(&entry.value, "a string")?;
-            let template = Template::parse(&text, Author::Recipe, &mut walk.faults);
-            Some(Output { name: entry.key.value.clone(), text: text.value, template })
-        });
-        let Some(service) = top.entry("service") else {
-            self.fault(&start, "a recipe without a service", "expected `[service]`");
-            return None;
-        };
-        let service = self.service(service_name?, service, Services::OfRecipe)?;
-        for (parameter, _) in &service.flags {
-            if !parameters.iter().any(|one| one.name == parameter.value) {
-                let names = parameters.iter().map(|one| one.name.as_str());
-                self.faults.push(
-                    Fault::new(
-                        &parameter.place,
-                        format!("there is no parameter `{}`", parameter.value),
-                        "flags are named after a parameter",
-                    )
-                    .with_maybe_help(suggestion(&parameter.value, "parameters", names)),
-                );
-            }
-        }
-        Some(Recipe {
-            name,
-            summary: summary?.value,
-            parameters,
-            programs,
-            outputs,
-            source: Arc::clone(&self.source),
-            service,
-        })
-    }
-
-    fn parameter(&mut self, entry: &Entry<'_>) -> Option<Parameter> {
-        let level = Level::Parameter;
-        let table = self.keyed_table(&entry.value, level, "a table, as in `[parameters.NAME]`")?;
-        let kind = match table.get("type") {
-            Some(node) => self.choice(level, "type", node, ParameterKind::ALL)?,
-            None => ParameterKind::String,
-        };
-        let pattern = table.get("pattern").and_then(|node| self.regex(node)).filter(|text| {
-            let fits = whole(&text.value).is_ok();
-            if !fits {
-                self.fault(&text.place, "this pattern cannot be anchored", "expected no open comment in it");
-            }
-            fits
-        });
-        let doc = table.get("doc").and_then(|node| self.string(node, "a string: what it does"));
-        if table.get("doc").is_none() {
-            self.fault(&entry.key.place, "a parameter that is not described", "expected `doc`, one sentence");
-        }
-        let mut parameter = Parameter {
-            name: entry.key.value.clone(),
-            kind,
-            default: None,
-            doc: doc?.value,
-            pattern: pattern.map(|text| text.value),
-        };
-        parameter.default = table.get("default").and_then(|node| self.parameter_value(&parameter, node));
-        Some(parameter)
-    }
-
-    fn program(&mut self, entry: &Entry<'_>) -> Option<Program> {
-        let table = self.keyed_table(&entry.value, Level::Program, "a table, as in `[programs.NAME]`")?;
-        let dirs =
-            table.get("dirs").and_then(|node| self.strings(node, "a list of strings: globs of directories"));
-        let dirs = dirs.unwrap_or_default();
-        let only = table.get("only").and_then(|node| self.string(node, "a string: a directory"));
-        let package = table.get("package").and_then(|node| self.string(node, "a string: the package's name"));
-        Some(Program {
-            name: entry.key.value.clone(),
-            package: package.map(|text| text.value),
-            dirs: dirs.iter().map(|dir| Template::parse(dir, Author::Recipe, &mut self.faults)).collect(),
-            only: only.map(|dir| Template::parse(&dir, Author::Recipe, &mut self.faults)),
-        })
-    }
-
-    /// The values of a recipe's parameters, out of what is `given` and the defaults.
-    pub(crate) fn parameters(
-        &mut self,
-        recipe: &Recipe,
-        name: &Text,
-        given: &[Entry<'_>],
-    ) -> BTreeMap<String, String> {
-        for Entry { key, .. } in given {
-            if !recipe.parameters.iter().any(|one| one.name == key.value) {
-                let names = recipe.parameters.iter().map(|one| one.name.as_str());
-                let message = format!("the recipe `{}` has no parameter `{}`", recipe.name, key.value);
-                self.faults.push(
-                    Fault::new(&key.place, message, "this parameter is unknown").with_maybe_help(suggestion(
-                        &key.value,
-                        "its parameters",
-                        names,
-                    )),
-                );
-            }
-        }
-        let mut values = BTreeMap::new();
-        for parameter in &recipe.parameters {
-            let given = given.iter().find(|entry| entry.key.value == parameter.name);
-            let value = match given {
-                Some(entry) => self.parameter_value(parameter, &entry.value),
-                None => parameter.default.clone().or_else(|| {
-                    let message = format!("the recipe `{}` needs `{}`", recipe.name, parameter.name);
-                    let help = format!("write `with = {{ {} = … }}`: {}", parameter.name, parameter.doc);
-                    self.faults
-                        .push(Fault::new(&name.place, message, "this parameter is missing").with_help(help));
-                    None
-                }),
-            };
-            // A value that is at fault gives way to an example, so that the rest is checked with something.
-            let value = value.unwrap_or_else(|| parameter.kind.example().to_owned());
-            values.insert(parameter.name.clone(), value);
-        }
-        values
-    }
-
-    fn parameter_value(&mut self, parameter: &Parameter, node: &Node<'_>) -> Option<String> {
-        let value = match (parameter.kind, node.value) {
-            (ParameterKind::String, _) => {
-                self.string(node, &format!("a string for `{}`", parameter.name))?.value
-            }
-            (ParameterKind::Integer, _) => self.number(node, i64::MIN..=i64::MAX)?.to_string(),
-            (ParameterKind::Boolean, DeValue::Boolean(value)) => value.to_string(),
-            (ParameterKind::Boolean, _) => {
-                return self.wrong_type(node, &format!("true or false for `{}`", parameter.name));
-            }
-        };
-        if value.contains("${") {
-            let message = format!("`{}` takes no references", parameter.name);
-            self.fault(&node.place, message, "a recipe's parameters are known before any session is");
-            return None;
-        }
-        if let Some(pattern) = &parameter.pattern
-            && !whole(pattern).is_ok_and(|whole| whole.is_match(&value))
-        {
-            let message = format!("`{value}` does not fit `{}`", parameter.name);
-            self.faults.push(
-                Fault::new(&node.place, message, format!("expected a text that matches `{pattern}`"))
-                    .with_help(parameter.doc.clone()),
-            );
-            return None;
-        }
-        Some(value)
-    }
-}
-
-/// The pattern as one that the whole of a value has to match.
-fn whole(pattern: &str) -> Result<Regex, regex::Error> {
-    Regex::new(&format!("^(?:{pattern})$"))
 }

@@ -40,6 +40,8 @@ pub(crate) enum Subject {
     Host(String),
     /// A parameter of the recipe that the text stands in.
     Parameter(String),
+    /// What is asked of the service that a parameter names.
+    Named(String, Fact),
     /// A program of the recipe that the text stands in.
     Program(String),
 }
@@ -51,10 +53,13 @@ pub(crate) enum Fact {
     Index,
     Data,
     Host,
-    Port(String),
-    Addr(String),
+    /// A port by its name, or the first one.
+    Port(Option<String>),
+    Addr(Option<String>),
     /// `url` and what else a recipe gives.
     Output(String),
+    /// The same fact of every replica.
+    Each(Box<Self>),
 }
 
 /// Who wrote a text: only recipes have parameters and programs.
@@ -123,6 +128,12 @@ impl Template {
         Self { place: text.place.clone(), parts }
     }
 
+    /// Whether it has a value for a single replica alone.
+    pub(crate) fn is_of_one_replica(&self) -> bool {
+        let index = Subject::Own(Fact::Index);
+        self.parts.iter().any(|part| matches!(part, Part::Reference(reference) if reference.subject == index))
+    }
+
     /// What it starts with before the first reference.
     pub(crate) fn prefix(&self) -> Option<&str> {
         match self.parts.first() {
@@ -133,6 +144,11 @@ impl Template {
 }
 
 impl Reference {
+    /// The same reference, whose faults belong to another place.
+    pub(crate) fn told_at(&self, place: &Place) -> Self {
+        Self { place: place.clone(), ..self.clone() }
+    }
+
     /// As it stands in the file.
     pub(crate) fn written(&self) -> &str {
         &self.written
@@ -155,14 +171,17 @@ impl Subject {
             }
             ["env", name] if !name.is_empty() => Ok(Self::Host(text_of(name))),
             ["with", name] if in_recipe => Ok(Self::Parameter(text_of(name))),
-            ["program", name] if in_recipe => Ok(Self::Program(text_of(name))),
+            ["with", name, ref facts @ ..] if in_recipe => {
+                let fact = Fact::parse(facts).ok_or_else(|| no_fact(&format!("with.{name}")))?;
+                Ok(Self::Named(text_of(name), fact))
+            }
+            // A program may have a dot in its name: `zkServer.sh`.
+            ["program", ref name @ ..] if in_recipe && !name.is_empty() => Ok(Self::Program(name.join("."))),
             ["with" | "program", ..] if !in_recipe => {
                 Err("parameters and programs are known inside of recipes alone".into())
             }
             [subject, ref facts @ ..] if !subject.is_empty() && !facts.is_empty() => {
-                let fact = Fact::parse(facts).ok_or_else(|| {
-                    format!("write `${{{subject}.host}}`, `${{{subject}.port.NAME}}`, `${{{subject}.addr.NAME}}` or `${{{subject}.url}}`")
-                })?;
+                let fact = Fact::parse(facts).ok_or_else(|| no_fact(subject))?;
                 Ok(if subject == "self" { Self::Own(fact) } else { Self::Other(text_of(subject), fact) })
             }
             [word] if looks_like_a_variable(word) => Err(format!(
@@ -184,13 +203,24 @@ impl Fact {
             ["index"] => Some(Self::Index),
             ["data"] => Some(Self::Data),
             ["host"] => Some(Self::Host),
-            ["port", name] if !name.is_empty() => Some(Self::Port(name.to_owned())),
-            ["addr", name] if !name.is_empty() => Some(Self::Addr(name.to_owned())),
-            ["port" | "addr"] => None,
+            ["port"] => Some(Self::Port(None)),
+            ["addr"] => Some(Self::Addr(None)),
+            ["port", name] if !name.is_empty() => Some(Self::Port(Some(name.to_owned()))),
+            ["addr", name] if !name.is_empty() => Some(Self::Addr(Some(name.to_owned()))),
+            ["each", ref fact @ ..] if fact.first() != Some(&"each") => {
+                Some(Self::Each(Box::new(Self::parse(fact)?)))
+            }
             [output] if !output.is_empty() => Some(Self::Output(output.to_owned())),
             _ => None,
         }
     }
+}
+
+/// What could be asked instead.
+fn no_fact(subject: &str) -> String {
+    format!(
+        "write `${{{subject}.host}}`, `${{{subject}.port.NAME}}`, `${{{subject}.addr.NAME}}` or `${{{subject}.url}}`"
+    )
 }
 
 fn looks_like_a_variable(word: &str) -> bool {
@@ -230,7 +260,7 @@ mod tests {
         let [Part::Reference(first), Part::Literal(slash), Part::Reference(second)] = &parts[..] else {
             panic!("{parts:?}");
         };
-        assert_eq!(first.subject, Subject::Other("db-2".to_owned(), Fact::Addr("sql".to_owned())));
+        assert_eq!(first.subject, Subject::Other("db-2".to_owned(), Fact::Addr(Some("sql".to_owned()))));
         assert_eq!(first.place.span, 0..16);
         assert_eq!(slash, "/");
         assert_eq!(second.subject, Subject::Own(Fact::Index));

@@ -9,7 +9,9 @@ use crate::fault::Fault;
 use crate::near::{nearest, suggestion};
 use crate::plan::{Context, Protocol};
 use crate::planner::{MissingProgram, Planner};
+use crate::recipe::{Output, Parameter, ParameterKind, below};
 use crate::reference::{Fact, Part, Reference, Subject, Template};
+use crate::source::Text;
 
 /// Whose text it is: what `self` means in it.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +68,8 @@ impl<'a> Planner<'a> {
             Subject::SessionDir => Some(self.session_dir().to_string_lossy().into_owned()),
             Subject::Seed => Some(or("0", |one| one.seed.to_string())),
             Subject::Host(name) => self.host_variable(reference, name),
-            Subject::Parameter(name) => self.parameter(reference, name, own),
+            Subject::Parameter(name) => self.parameter(reference, name, own).map(|one| one.value.clone()),
+            Subject::Named(name, fact) => self.named(reference, name, fact, own, outputs),
             Subject::Program(name) => self.program(reference, name, own.service()?),
             Subject::Own(fact) => match own {
                 Own::Replica(service, number) => {
@@ -98,9 +101,9 @@ impl<'a> Planner<'a> {
         value
     }
 
-    fn parameter(&mut self, reference: &Reference, name: &str, own: Own<'a>) -> Option<String> {
+    fn parameter(&mut self, reference: &Reference, name: &str, own: Own<'a>) -> Option<&'a Text> {
         let used = own.service().and_then(|service| service.recipe.as_ref())?;
-        let value = used.parameters.get(name).cloned();
+        let value = used.parameters.get(name);
         if value.is_none() {
             let names = used.parameters.keys().map(String::as_str);
             return self.unknown(
@@ -110,6 +113,32 @@ impl<'a> Planner<'a> {
             );
         }
         value
+    }
+
+    /// A fact of the service that a parameter names; nothing where it names none.
+    fn named(
+        &mut self,
+        reference: &Reference,
+        name: &str,
+        fact: &Fact,
+        own: Own<'a>,
+        outputs: Outputs,
+    ) -> Option<String> {
+        let value = self.parameter(reference, name, own)?;
+        let parameters = own.service()?.recipe.iter().flat_map(|used| &used.recipe.parameters);
+        let is_service = |one: &&Parameter| one.name == name && one.kind == ParameterKind::Service;
+        if !parameters.into_iter().any(|one| is_service(&one)) {
+            let label = format!("`{name}` is no parameter of the type `service`");
+            return self.unknown(reference, &label, None);
+        }
+        if value.value.is_empty() {
+            return Some(String::new());
+        }
+        let stack = self.stack;
+        // A service that is not there has been told of already.
+        let service = stack.services.iter().find(|one| one.name.as_str() == value.value)?;
+        // What the service lacks is the matter of whoever named it.
+        self.fact(&reference.told_at(&value.place), service, None, fact, outputs, false)
     }
 
     fn program(&mut self, reference: &Reference, name: &str, service: &'a ServiceDecl) -> Option<String> {
@@ -123,12 +152,14 @@ impl<'a> Planner<'a> {
             );
         };
         let own = Own::Service(service);
-        let only = program.only.as_ref().map(|only| self.text(only, own)).filter(|only| !only.is_empty());
+        let mut dir = |dir: &Template| {
+            let dir = self.text(dir, own);
+            (!dir.is_empty()).then(|| below(&self.stack.dir, &dir))
+        };
+        let only = program.only.as_ref().and_then(&mut dir);
         let dirs: Vec<_> = match &only {
             Some(only) => vec![only.clone()],
-            None => {
-                program.dirs.iter().map(|dir| self.text(dir, own)).filter(|dir| !dir.is_empty()).collect()
-            }
+            None => program.dirs.iter().filter_map(dir).collect(),
         };
         let Some((_, programs)) = self.given else { return Some(format!("/bin/{name}")) };
         let key = (service.name.clone(), name.to_owned());
@@ -142,7 +173,7 @@ impl<'a> Planner<'a> {
         let Some(path) = found else {
             self.missing.get_or_insert_with(|| MissingProgram {
                 program: name.to_owned(),
-                package: program.package.clone(),
+                packages: program.packages.clone(),
                 searched: if only.is_some() { dirs } else { [dirs, vec!["PATH".to_owned()]].concat() },
             });
             return None;
@@ -219,12 +250,32 @@ impl<'a> Planner<'a> {
                 }
                 self.unknown(reference, "only a replica itself knows its data: `${self.data}`", None)
             }
-            Fact::Port(port) => self.port(reference, service, port).map(|port| port.to_string()),
-            Fact::Addr(port) => self.port(reference, service, port).map(|port| format!("{host}:{port}")),
+            Fact::Port(port) => self.port(reference, service, port.as_deref()).map(|port| port.to_string()),
+            Fact::Addr(port) => {
+                self.port(reference, service, port.as_deref()).map(|port| format!("{host}:{port}"))
+            }
+            Fact::Each(_) if number.is_some() && !is_own => {
+                let help = format!("`${{{}.each.…}}` asks every replica of the service", service.name);
+                self.unknown(reference, &format!("`{host}` is a single replica"), Some(help))
+            }
+            Fact::Each(fact) => {
+                let numbers = 1..=service.replicas.unwrap_or(1);
+                let each =
+                    numbers.map(|number| self.fact(reference, service, Some(number), fact, outputs, false));
+                Some(each.collect::<Option<Vec<_>>>()?.join(","))
+            }
             Fact::Output(name) => {
                 let own = number.map_or(Own::Service(service), |number| Own::Replica(service, number));
                 if outputs == Outputs::BeingMade {
                     return self.unknown(reference, "an output cannot be made of other outputs", None);
+                }
+                let is_of_one = output(service, name).is_some_and(|one| one.template.is_of_one_replica());
+                if number.is_none() && is_of_one {
+                    let help = format!(
+                        "`${{{0}-1.{name}}}` is of one replica, `${{{0}.each.{name}}}` of all of them",
+                        service.name
+                    );
+                    return self.unknown(reference, "only a single replica has this output", Some(help));
                 }
                 if let Some(text) = self.output(own, name) {
                     return Some(text);
@@ -240,8 +291,7 @@ impl<'a> Planner<'a> {
     /// The output `name` of a service or of one of its replicas.
     pub(crate) fn output(&mut self, own: Own<'a>, name: &str) -> Option<String> {
         let service = own.service()?;
-        let outputs = service.recipe.as_ref().map(|used| &used.recipe.outputs);
-        if let Some(output) = outputs.and_then(|outputs| outputs.iter().find(|one| one.name == name)) {
+        if let Some(output) = output(service, name) {
             return Some(self.fill(&output.template, own, Outputs::BeingMade));
         }
         let port = http_port(service).filter(|_| name == "url")?;
@@ -252,7 +302,16 @@ impl<'a> Planner<'a> {
         Some(format!("http://{host}:{port}"))
     }
 
-    fn port(&mut self, reference: &Reference, service: &ServiceDecl, name: &str) -> Option<u16> {
+    /// The port of this name, or the first one.
+    fn port(&mut self, reference: &Reference, service: &ServiceDecl, name: Option<&str>) -> Option<u16> {
+        let Some(name) = name else {
+            let port = service.ports.first().map(|one| one.port);
+            if port.is_none() {
+                let help = "declare one: `ports = { http = 8080 }`".to_owned();
+                return self.unknown(reference, &format!("`{}` has no port", service.name), Some(help));
+            }
+            return port;
+        };
         let port = service.ports.iter().find(|one| one.name.value == name).map(|one| one.port);
         if port.is_none() {
             let names = service.ports.iter().map(|one| one.name.value.as_str());
@@ -283,6 +342,12 @@ impl<'a> Planner<'a> {
 fn http_port(service: &ServiceDecl) -> Option<u16> {
     let is_http = |name: &str, protocol| name == "http" && protocol == Protocol::Tcp;
     service.ports.iter().find(|one| is_http(&one.name.value, one.protocol)).map(|one| one.port)
+}
+
+/// The output `name` of a service's recipe.
+pub(crate) fn output<'a>(service: &'a ServiceDecl, name: &str) -> Option<&'a Output> {
+    let used = service.recipe.as_ref()?;
+    used.recipe.outputs.iter().find(|one| one.name == name)
 }
 
 /// What a service tells others besides its names and ports.

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 
 use crate::declare::StackDecl;
 use crate::fault::Faults;
+use crate::package::Package;
 use crate::plan::{Context, Plan};
 use crate::planner::Planner;
 use crate::programs::Programs;
@@ -32,8 +33,8 @@ pub enum PlanError {
     #[error("the program `{program}` is not on this machine; looked in {}", searched.join(", "))]
     ServerNotInstalled {
         program: String,
-        /// Debian's package that has it.
-        package: Option<String>,
+        /// Those that have it.
+        packages: Vec<Package>,
         searched: Vec<String>,
     },
 }
@@ -49,7 +50,8 @@ impl Stack {
             return Err(walk.faults.in_order());
         }
         let top = walk.entries(table.get_ref());
-        let declared = walk.stack(&top, recipes);
+        let recipes = walk.local_recipes(&top, recipes);
+        let declared = walk.stack(&top, &recipes);
         let mut faults = walk.faults;
         faults.extend(Planner::check(&declared));
         faults.or(Self { declared })
@@ -70,7 +72,7 @@ impl Stack {
         Planner::plan(&self.declared, context, programs).map_err(|(faults, missing)| match missing {
             Some(missing) => PlanError::ServerNotInstalled {
                 program: missing.program,
-                package: missing.package,
+                packages: missing.packages,
                 searched: missing.searched,
             },
             None => PlanError::Faults(faults),

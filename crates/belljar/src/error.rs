@@ -12,6 +12,8 @@ use belljar_session::{CommandError, LaunchError, NotReady};
 use belljar_stack::{Faults, PlanError};
 use belljar_store::StoreError;
 
+use crate::packages;
+
 /// What a command ends with when it does not end well.
 #[derive(Debug)]
 pub(crate) enum CliError {
@@ -159,13 +161,14 @@ impl From<PlanError> for CliError {
         match error {
             PlanError::Faults(faults) => faults.into(),
             missing @ PlanError::ServerNotInstalled { .. } => {
-                let hint = match &missing {
-                    PlanError::ServerNotInstalled { package: Some(package), .. } => {
-                        format!("Debian has it in the package {package}: `apt-get install {package}`")
-                    }
-                    _ => "`belljar doctor` lists the servers that recipes need".to_owned(),
+                let mut remedies = match &missing {
+                    PlanError::ServerNotInstalled { packages, .. } => packages::remedies(packages),
+                    PlanError::Faults(_) => Vec::new(),
                 };
-                Self::of(missing.code(), &missing).hint(hint)
+                if remedies.is_empty() {
+                    remedies.push("`belljar doctor` lists the servers that recipes need".to_owned());
+                }
+                remedies.into_iter().fold(Self::of(missing.code(), &missing), Self::hint)
             }
         }
     }

@@ -6,6 +6,7 @@ mod commands;
 mod env_vars;
 mod error;
 mod hosting;
+mod packages;
 mod printer;
 mod signals;
 

@@ -1,14 +1,15 @@
 //! `doctor`: what this machine can do, tried for real.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use belljar_model::ExitCode;
-use belljar_stack::RecipeBook;
+use belljar_stack::{Package, RecipeBook};
 use serde_json::json;
 
 use crate::app::App;
 use crate::error::Result;
-use crate::hosting;
+use crate::{hosting, packages};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  belljar doctor")]
@@ -19,13 +20,12 @@ pub(crate) fn run(app: &App, _: &Args) -> Result<ExitCode> {
     let state = app.store().map(|_| ());
     let book = RecipeBook::builtin();
     let programs = hosting::programs(app);
-    let servers: Vec<(String, String, bool, String)> = book
+    let servers: Vec<(String, String, bool, Vec<Package>)> = book
         .iter()
         .flat_map(|recipe| recipe.programs.iter().map(move |program| (recipe, program)))
         .map(|(recipe, program)| {
-            let found = recipe.finds(program, &programs);
-            let package = program.package.clone().unwrap_or_else(|| "unknown".to_owned());
-            (recipe.name.clone(), program.name.clone(), found, package)
+            let found = recipe.find(program, &app.cwd, &programs).is_some();
+            (recipe.name.clone(), program.name.clone(), found, program.packages.clone())
         })
         .collect();
     if app.printer.json {
@@ -35,8 +35,14 @@ pub(crate) fn run(app: &App, _: &Args) -> Result<ExitCode> {
             .collect();
         let servers: Vec<_> = servers
             .iter()
-            .map(|(recipe, program, found, package)| {
-                json!({"recipe": recipe, "program": program, "found": found, "package": package})
+            .map(|(recipe, program, found, packages)| {
+                let packages = packages.iter().map(|one| (one.manager.as_str(), one.name.as_str()));
+                let packages: BTreeMap<_, _> = packages.collect();
+                // `package` is Debian's, as ever.
+                json!({
+                    "recipe": recipe, "program": program, "found": found,
+                    "package": packages.get("apt").unwrap_or(&"unknown"), "packages": packages,
+                })
             })
             .collect();
         app.printer.document(&json!({
@@ -60,11 +66,15 @@ pub(crate) fn run(app: &App, _: &Args) -> Result<ExitCode> {
         Err(_) => drop(writeln!(text, "  LACK  {} cannot be used", app.state_dir.display())),
     }
     let _ = writeln!(text, "\nservers of recipes");
-    for (recipe, program, found, package) in &servers {
+    for (recipe, program, found, packages) in &servers {
         if *found {
             let _ = writeln!(text, "  ok    {recipe}: {program}");
         } else {
-            let _ = writeln!(text, "  LACK  {recipe}: {program} (Debian package {package})");
+            let install = match &packages::installs(packages)[..] {
+                [] => String::new(),
+                commands => format!(" (`{}`)", commands.join("` or `")),
+            };
+            let _ = writeln!(text, "  LACK  {recipe}: {program}{install}");
         }
     }
     app.printer.out(&text)?;

@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Check(check::Args),
     /// Show what a stack file comes to: start order, addresses, environment
     Plan(plan::Args),
-    /// List the recipes that `use = "…"` can name
+    /// List the recipes that `use = "…"` can name, show one, or make one your own
     Recipes(recipes::Args),
     /// Say what this machine can do, and what its lacks cost
     Doctor(doctor::Args),
