@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use belljar_model::{ErrorCode, ExitCode};
 
+use crate::recipes;
 use crate::repository::root;
 
 const NOTICE: &str = "<!-- Written by `cargo xtask gen` from the code; changes belong there. -->";
@@ -34,6 +35,7 @@ fn generated() -> Vec<(&'static str, String)> {
         ("docs/reference/errors.md", errors()),
         ("docs/reference/exit-codes.md", exit_codes()),
         ("docs/reference/openapi.json", openapi()),
+        ("docs/reference/recipes.md", recipes::page(NOTICE)),
     ]
 }
 

@@ -4,6 +4,7 @@
 mod docs_run;
 mod generate;
 mod markdown;
+mod recipes;
 mod repository;
 mod tidy;
 

@@ -152,7 +152,7 @@ struct Builtin {
 
 macro_rules! builtin {
     ($($name:literal)+) => {
-        &[$(Builtin {
+        [$(Builtin {
             name: $name,
             path: concat!("recipes/", $name, ".toml"),
             text: include_str!(concat!("../../../recipes/", $name, ".toml")),
@@ -161,7 +161,7 @@ macro_rules! builtin {
     };
 }
 
-static BUILTIN: &[Builtin] = builtin!(
+static BUILTIN: [Builtin; 12] = builtin!(
     "anvil" "etcd" "haproxy" "mariadb" "mosquitto" "nats" "nginx" "postgres" "rabbitmq" "redis" "redis-sentinel" "zookeeper"
 );
 

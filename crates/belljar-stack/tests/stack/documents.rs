@@ -6,7 +6,7 @@ use belljar_stack::{RecipeBook, SourceFile, Stack};
 
 /// The `toml` blocks of a page, each with its first line's number.
 fn examples(page: &str) -> Vec<(usize, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(page);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let text = fs_err::read_to_string(path).unwrap();
     let mut found = Vec::new();
     let mut open: Option<(usize, String)> = None;
@@ -27,19 +27,23 @@ fn examples(page: &str) -> Vec<(usize, String)> {
 #[test]
 fn every_example_of_the_reference_pages_is_right() {
     let mut seen = 0;
-    for page in ["stack-file.md", "recipes.md"] {
+    for page in ["reference/stack-file.md", "reference/recipes.md", "guide/recipes.md"] {
+        // A page's stacks can use the recipes that it has written before.
+        let dir = tempfile::tempdir().unwrap();
+        fs_err::create_dir(dir.path().join("recipes")).unwrap();
         for (line, text) in examples(page) {
             seen += 1;
-            let dir = tempfile::tempdir().unwrap();
             // A recipe starts with a comment that names its file.
             let name = text.lines().next().and_then(|first| first.strip_prefix("# recipes/"));
-            let faults = if let Some(name) = name {
-                fs_err::create_dir(dir.path().join("recipes")).unwrap();
+            if let Some(name) = name {
                 fs_err::write(dir.path().join("recipes").join(name), &text).unwrap();
-                RecipeBook::with_dir(dir.path()).err()
-            } else {
-                let source = SourceFile { path: dir.path().join("belljar.toml"), text };
-                Stack::parse(&source, &RecipeBook::builtin()).err()
+            }
+            let faults = match RecipeBook::with_dir(dir.path()) {
+                Ok(book) if name.is_none() => {
+                    let source = SourceFile { path: dir.path().join("belljar.toml"), text };
+                    Stack::parse(&source, &book).err()
+                }
+                book => book.err(),
             };
             assert!(faults.is_none(), "{page}, the example in line {line}:\n{}", faults.unwrap());
         }

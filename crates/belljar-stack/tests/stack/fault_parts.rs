@@ -190,7 +190,7 @@ fn recipes() {
     4 | use = "mysql"
       |       ^^^^^^^ this recipe is unknown
       |
-      = help: recipes: `nats`, `postgres`
+      = help: recipes: `anvil`, `etcd`, `haproxy`, `mariadb`, `mosquitto`, `nats`, `nginx`, `postgres`, `rabbitmq`, `redis`, `redis-sentinel`, `zookeeper`
 
     error: the recipe `postgres` has no parameter `databse`
      --> /src/pods/belljar.toml:7:10
@@ -387,11 +387,17 @@ fn what_this_version_does_not_carry_out() {
     8 | hunt = {}
       | ^^^^ `belljar test --count N` repeats scenarios as they are
 
-    error: `recipe` is not carried out by this version of belljar
-     --> /src/pods/belljar.toml:9:2
+    error: a recipe without a summary
+     --> /src/pods/belljar.toml:9:9
       |
     9 | [recipe.mine]
-      |  ^^^^^^ write the recipe into `recipes/NAME.toml` beside the stack file
+      |         ^^^^ expected `summary`, one line
+
+    error: a recipe without a service
+     --> /src/pods/belljar.toml:9:9
+      |
+    9 | [recipe.mine]
+      |         ^^^^ expected `[service]`
 
     error: `image` is not carried out by this version of belljar
       --> /src/pods/belljar.toml:12:1
@@ -403,7 +409,7 @@ fn what_this_version_does_not_carry_out() {
       --> /src/pods/belljar.toml:13:1
        |
     13 | user = "1000"
-       | ^^^^ everything runs as one inner user
+       | ^^^^ everything of a session runs as one inner user; what needs a second uid cannot run
 
     error: `publish` is not carried out by this version of belljar
       --> /src/pods/belljar.toml:14:1

