@@ -57,7 +57,8 @@ fn section(page: &mut String, recipe: &Recipe) {
     }
     let ports: Vec<_> = recipe.ports().map(|(name, port)| format!("`{name}` ({port})")).collect();
     let _ = write!(page, "\n- Ports: {}\n", ports.join(", "));
-    let outputs: Vec<_> = recipe.outputs.iter().map(|one| format!("`{}` (`{}`)", one.name, one.text)).collect();
+    let outputs: Vec<_> =
+        recipe.outputs.iter().map(|one| format!("`{}` (`{}`)", one.name, one.text)).collect();
     let _ = writeln!(page, "- Outputs: {}", outputs.join(", "));
     if recipe.replicas() > 1 {
         let _ = writeln!(page, "- Replicas: {}, unless the stack says otherwise", recipe.replicas());
@@ -92,7 +93,11 @@ mod tests {
         for recipe in RecipeBook::builtin().iter() {
             assert!(page.contains(&format!("\n## {}\n", recipe.name)), "{}", recipe.name);
             for one in &recipe.parameters {
-                assert!(page.contains(&format!("\n| `{}` | {} |", one.name, one.kind.as_str())), "{}", one.name);
+                assert!(
+                    page.contains(&format!("\n| `{}` | {} |", one.name, one.kind.as_str())),
+                    "{}",
+                    one.name
+                );
             }
         }
     }

@@ -18,7 +18,7 @@ pub use command::{Cmd, Running};
 pub use env::TestEnv;
 pub use host::{Footprint, Process, bury_orphans, processes};
 pub use output::{Ended, Output};
-pub use probe::{is_root, lacks_program, lacks_sealing};
+pub use probe::{is_root, lacks_program, lacks_sealing, server_dir};
 pub use terminal::Terminal;
 pub use wait::{LONG, eventually, soon};
 

@@ -34,9 +34,25 @@ pub fn lacks_program(program: &str) -> bool {
 
 fn is_installed(program: &str) -> bool {
     let usual = SYSTEM_PATH.split(':').map(PathBuf::from);
-    // Debian keeps PostgreSQL's servers outside of every PATH.
+    // Debian keeps these servers outside of every PATH.
     let versioned = fs_err::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    usual.chain(versioned.map(|entry| entry.path().join("bin"))).any(|dir| dir.join(program).exists())
+    let versioned = versioned.map(|entry| entry.path().join("bin"));
+    let others = ["/usr/lib/rabbitmq/bin", "/usr/share/zookeeper/bin"].map(PathBuf::from);
+    usual.chain(versioned).chain(others).any(|dir| dir.join(program).exists())
+}
+
+/// A directory of the servers that `./x setup` brings from npm and PyPI, such as
+/// `node_modules/postgres-17/native/bin`. Where it is absent, the test that asks is written down as skipped.
+pub fn server_dir(path: &str) -> Option<PathBuf> {
+    let servers = std::env::var_os("BELLJAR_SERVERS")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.x/servers"), PathBuf::from);
+    match servers.join(path).canonicalize() {
+        Ok(dir) => Some(dir),
+        Err(_) => {
+            skip(&format!("`{path}` is not installed; `./x setup` brings it"));
+            None
+        }
+    }
 }
 
 /// Writes the skip down and answers true.

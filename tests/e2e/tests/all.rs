@@ -15,6 +15,7 @@ mod names;
 mod ordering;
 mod protocol;
 mod readiness;
+mod recipes;
 mod restarts;
 mod run;
 mod sealing;

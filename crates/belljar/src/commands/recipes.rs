@@ -94,9 +94,7 @@ impl Shelf {
         let rows: Vec<Vec<String>> = self
             .book
             .iter()
-            .map(|one| {
-                vec![one.name.clone(), self.shown_from(one), self.here(one), one.summary.clone()]
-            })
+            .map(|one| vec![one.name.clone(), self.shown_from(one), self.here(one), one.summary.clone()])
             .collect();
         app.printer.out(&table(&["RECIPE", "FROM", "HERE", "WHAT IT IS"], &rows))
     }
@@ -189,7 +187,8 @@ impl Shelf {
             .programs
             .iter()
             .map(|one| {
-                let packages = one.packages.iter().map(|one| (one.manager.as_str().to_owned(), json!(one.name)));
+                let packages =
+                    one.packages.iter().map(|one| (one.manager.as_str().to_owned(), json!(one.name)));
                 json!({
                     "name": one.name, "found": self.find(recipe, one),
                     "packages": packages.collect::<Map<_, _>>(),
