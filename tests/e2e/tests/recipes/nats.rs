@@ -44,10 +44,7 @@ fn a_cluster_of_nats_outlives_the_loss_of_one() {
     env.write("ask.py", ASK);
     env.up();
     let routes = says(&env, "curl -fsS http://bus-2:8222/routez");
-    assert!(
-        routes.contains("\"remote_name\": \"bus-1\"") && routes.contains("\"remote_name\": \"bus-3\""),
-        "{routes}"
-    );
+    assert!(routes.contains("\"num_routes\": 2,"), "{routes}");
     // Ready means that a leader answers, so the first stream is there at once.
     let stream = r#"{"name":"orders","subjects":["order.*"],"num_replicas":3}"#;
     let created = ask(&env, "bus-1", &format!("'$JS.API.STREAM.CREATE.orders' '{stream}'"));

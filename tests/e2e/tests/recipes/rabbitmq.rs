@@ -5,7 +5,7 @@ use belljar_e2e::{needs, world};
 use super::{kill_and_start, refused, says, sh, stops_with_zero};
 
 /// The protocol's first two words: a client says its version, and the server how one logs in.
-const HELLO: &str = "printf 'AMQP\\0\\0\\11\\1' | timeout 10 bash -c 'exec 3<>/dev/tcp/broker/5672; cat >&3; head -c 200 <&3' | tr -d '\\0'";
+const HELLO: &str = "printf 'AMQP\\0\\0\\11\\1' | timeout 10 bash -c 'exec 3<>/dev/tcp/broker/5672; cat >&3; head -c 500 <&3' | tr -d '\\0'";
 
 #[test]
 fn rabbitmq_answers_keeps_its_messages_and_stops_by_itself() {

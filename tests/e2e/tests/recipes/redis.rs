@@ -37,8 +37,11 @@ fn sentinels_make_another_redis_the_master() {
     env.up();
     // Ready means that the second follows, and that the sentinels could agree.
     assert_eq!(
-        says(&env, "redis-cli -u \"$CACHE_URL\" -h cache-1 set name ada && redis-cli -h cache-1 wait 1 0"),
-        "OK\n0"
+        says(
+            &env,
+            "redis-cli -u \"$CACHE_URL\" -h cache-1 set name ada && redis-cli -h cache-1 wait 1 10000"
+        ),
+        "OK\n1"
     );
     assert_eq!(says(&env, "redis-cli -h cache-1 info replication | grep -c ^slave0:ip=cache-2"), "1");
     until(&env, "[ \"$(redis-cli -h cache-2 get name)\" = ada ]");
