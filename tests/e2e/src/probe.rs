@@ -46,13 +46,11 @@ fn is_installed(program: &str) -> bool {
 pub fn server_dir(path: &str) -> Option<PathBuf> {
     let servers = std::env::var_os("BELLJAR_SERVERS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.x/servers"), PathBuf::from);
-    match servers.join(path).canonicalize() {
-        Ok(dir) => Some(dir),
-        Err(_) => {
-            skip(&format!("`{path}` is not installed; `./x setup` brings it"));
-            None
-        }
+    let dir = servers.join(path).canonicalize().ok();
+    if dir.is_none() {
+        skip(&format!("`{path}` is not installed; `./x setup` brings it"));
     }
+    dir
 }
 
 /// Writes the skip down and answers true.
