@@ -139,7 +139,7 @@ impl Shelf {
         }
         if !recipe.parameters.is_empty() {
             let rows: Vec<_> = recipe.parameters.iter().map(parameter_row).collect();
-            let _ = write!(text, "\n{}", table(&["PARAMETER", "TYPE", "DEFAULT", "MEANING"], &rows));
+            let _ = write!(text, "\n{}", table(&["PARAMETER", "TYPE", "DEFAULT", "MEANING", "PATTERN"], &rows));
         }
         let ports: Vec<_> =
             recipe.ports().map(|(name, port)| vec![name.to_owned(), port.to_string()]).collect();
@@ -237,11 +237,8 @@ fn parameter_row(one: &Parameter) -> Vec<String> {
         None => "(needed)".to_owned(),
         Some(default) => default.clone(),
     };
-    let meaning = match &one.pattern {
-        Some(pattern) => format!("{} ({pattern})", one.doc),
-        None => one.doc.clone(),
-    };
-    vec![one.name.clone(), one.kind.as_str().to_owned(), default, meaning]
+    let pattern = one.pattern.clone().unwrap_or_default();
+    vec![one.name.clone(), one.kind.as_str().to_owned(), default, one.doc.clone(), pattern]
 }
 
 fn from(recipe: &Recipe) -> &'static str {
