@@ -334,7 +334,10 @@ fn a_parameter_can_name_a_service_of_the_stack() {
     };
     let plan = plan(&stack("master = \"cache\", quorum = 1")).unwrap();
     let init = plan.services[2].replicas[0].init.as_ref().unwrap()[2].clone();
-    assert!(init.contains("all=cache-1:7000,cache-2:7000\n") && init.contains(" 1\nsentinel down-after"), "{init}");
+    assert!(
+        init.contains("all=cache-1:7000,cache-2:7000\n") && init.contains(" 1\nsentinel down-after"),
+        "{init}"
+    );
     assert_eq!(plan.services[2].replicas.len(), 3);
     let init = plan.services[3].replicas[0].init.as_ref().unwrap()[2].clone();
     assert!(init.contains("servers=cache-1:7000,cache-2:7000\n"), "{init}");

@@ -139,7 +139,8 @@ impl Shelf {
         }
         if !recipe.parameters.is_empty() {
             let rows: Vec<_> = recipe.parameters.iter().map(parameter_row).collect();
-            let _ = write!(text, "\n{}", table(&["PARAMETER", "TYPE", "DEFAULT", "MEANING", "PATTERN"], &rows));
+            let _ =
+                write!(text, "\n{}", table(&["PARAMETER", "TYPE", "DEFAULT", "MEANING", "PATTERN"], &rows));
         }
         let ports: Vec<_> =
             recipe.ports().map(|(name, port)| vec![name.to_owned(), port.to_string()]).collect();
