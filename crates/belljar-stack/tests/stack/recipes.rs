@@ -352,7 +352,7 @@ fn a_parameter_can_name_a_service_of_the_stack() {
     "#);
     // What the service lacks is the matter of whoever named it.
     assert_snapshot!(faults(&stack("master = \"bare\"")), @r#"
-    error: unknown reference `${with.master.port}`
+    error: unknown reference `${with.master.each.addr}`
      --> /src/pods/belljar.toml:9:19
       |
     9 | with = { master = "bare" }
