@@ -245,6 +245,9 @@ impl Session<'_> {
         let network = self.slot.namespace(spec.place)?;
         let (child, told) = spawn::start(spec, network, &standard, &groups, &self.ground)?;
         let ProcessSpec { unit, place, main, .. } = *spec;
+        if main && let Place::Replica(replica) = place {
+            self.nothing_left(replica)?;
+        }
         self.units.insert(unit, Unit { pid: child.pid, place, main, alive: true });
         let told = Some(told.into());
         self.starting.push(Starting { request, unit, pid: child.pid, told, text: Vec::new() });
@@ -379,6 +382,20 @@ impl Session<'_> {
         for watch in std::mem::take(&mut self.watches) {
             if let Some(watch) = self.look(watch)? {
                 self.watches.push(watch);
+            }
+        }
+        Ok(())
+    }
+
+    /// A replica starts only after its end was told, and that is told when nothing of it is left. Whoever still
+    /// waits for the same, because it was looked for a moment earlier, has it now: his next look would take the
+    /// new replica for what is left of the old one.
+    fn nothing_left(&mut self, replica: u16) -> Result<(), SandboxError> {
+        let of_the_old =
+            |watch: &Watch| watch.goal == Goal::Dead && watch.target == Target::Replica(replica);
+        for watch in self.watches.extract_if(.., |watch| of_the_old(watch)).collect::<Vec<_>>() {
+            if let Then::Reply(id) = watch.then {
+                self.reply(id, Ok(Answer::Done), None)?;
             }
         }
         Ok(())
