@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use belljar_model::{ServiceName, StackName, TaskName};
 
-use crate::plan::{Boot, Condition, Filesystem, Home, Limits, Protocol, RestartPolicy};
+use crate::plan::{Boot, Condition, Filesystem, Home, Interfaces, Limits, Protocol, RestartPolicy};
 use crate::recipe::Recipe;
 use crate::reference::Template;
 use crate::source::{Place, Text};
@@ -25,6 +25,27 @@ pub(crate) struct StackDecl {
     pub(crate) services: Vec<ServiceDecl>,
     pub(crate) tasks: Vec<TaskDecl>,
     pub(crate) suites: Vec<SuiteDecl>,
+    pub(crate) host_services: Vec<HostServiceDecl>,
+}
+
+/// A port of the host under a name in the session.
+#[derive(Debug, Clone)]
+pub(crate) struct HostServiceDecl {
+    pub(crate) name: ServiceName,
+    pub(crate) place: Place,
+    /// `host:port`; only variables of the host are referred to.
+    pub(crate) to: Template,
+    /// Its port inside, where it is another one.
+    pub(crate) port: Option<u16>,
+}
+
+/// A port that is to be shown on the host.
+#[derive(Debug, Clone)]
+pub(crate) struct PublishDecl {
+    pub(crate) port: Text,
+    /// The number that was asked for, and where.
+    pub(crate) fixed: Option<(u16, Place)>,
+    pub(crate) on: Interfaces,
 }
 
 /// A variable of an environment.
@@ -73,6 +94,7 @@ pub(crate) struct ServiceDecl {
     /// Words that are appended to the command when the parameter of that name is on; only recipes have them.
     pub(crate) flags: Vec<(Text, Vec<Template>)>,
     pub(crate) ports: Vec<PortDecl>,
+    pub(crate) publish: Vec<PublishDecl>,
     pub(crate) ready: Option<ReadyDecl>,
     pub(crate) stop: StopDecl,
     pub(crate) volumes: Vec<VolumeDecl>,
@@ -187,6 +209,7 @@ impl ServiceDecl {
             init: base.init,
             flags: base.flags,
             ports: join(base.ports, self.ports, |one| one.name.value.clone()),
+            publish: self.publish,
             ready,
             stop: StopDecl {
                 signal: self.stop.signal.or(base.stop.signal),

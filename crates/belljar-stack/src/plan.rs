@@ -46,6 +46,48 @@ pub struct Plan {
     pub command_env: BTreeMap<String, String>,
     /// Directories of programs that were found outside the usual places; they stay visible in the session.
     pub program_dirs: Vec<PathBuf>,
+    /// What of the host can be reached from the session: the holes in its seal, each made on purpose.
+    pub host_services: Vec<HostServicePlan>,
+}
+
+/// A port of the host, or of a machine that the host reaches, under a name in the session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostServicePlan {
+    pub name: ServiceName,
+    /// Its address inside. Nothing but this one port answers there.
+    pub address: Ipv4Addr,
+    /// Its port inside.
+    pub port: u16,
+    /// Where it leads to, as the host sees it.
+    pub target: HostPort,
+}
+
+/// A host's name or address and a port of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Without the brackets of an IPv6 address.
+    pub host: String,
+    pub port: u16,
+}
+
+/// A port of a service that is shown on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishPlan {
+    pub port: PortPlan,
+    /// The number on the host that was asked for; else any that is free.
+    pub fixed: Option<u16>,
+    pub on: Interfaces,
+    /// It speaks HTTP, so that whoever asks can be told in HTTP that nobody is there.
+    pub http: bool,
+}
+
+/// Where a published port is listened on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interfaces {
+    /// 127.0.0.1 and ::1.
+    Loopback,
+    /// Whoever reaches the machine.
+    All,
 }
 
 /// What replicas and commands see of the host's files.
@@ -114,6 +156,8 @@ pub struct ServicePlan {
     pub stop: StopPlan,
     /// In the order of the file; the first is `SERVICE_PORT`.
     pub ports: Vec<PortPlan>,
+    /// Those of the ports that are shown on the host.
+    pub publish: Vec<PublishPlan>,
     /// Outputs by name: `url` and what else the recipe gives.
     pub outputs: BTreeMap<String, String>,
 }
@@ -272,6 +316,34 @@ impl Plan {
         self.services.iter().flat_map(|service| &service.replicas)
     }
 }
+
+impl std::fmt::Display for HostPort {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { host, port } = self;
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+    }
+}
+
+impl std::str::FromStr for HostPort {
+    type Err = NotAHostPort;
+
+    fn from_str(text: &str) -> Result<Self, NotAHostPort> {
+        let (host, port) = text.rsplit_once(':').ok_or(NotAHostPort)?;
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let fits = match bare {
+            Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => !host.is_empty() && host.chars().all(is_name),
+        };
+        let port = port.parse().ok().filter(|&port| port != 0).ok_or(NotAHostPort)?;
+        if fits { Ok(Self { host: bare.unwrap_or(host).to_owned(), port }) } else { Err(NotAHostPort) }
+    }
+}
+
+/// A text that is not `host:port`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a host and a port, as in `127.0.0.1:5000`, `[::1]:5000` or `registry.example:443`")]
+pub struct NotAHostPort;
 
 impl std::fmt::Display for UnitName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

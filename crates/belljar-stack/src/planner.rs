@@ -14,8 +14,8 @@ use crate::fault::{Fault, Faults};
 use crate::near::suggestion;
 use crate::package::Package;
 use crate::plan::{
-    Boot, Context, FilePlan, Plan, PortPlan, ReplicaPlan, RestartPolicy, ServicePlan, StopPlan, SuitePlan,
-    TaskPlan, VolumePlan,
+    Boot, Context, FilePlan, HostServicePlan, Plan, PortPlan, ReplicaPlan, RestartPolicy, ServicePlan,
+    StopPlan, SuitePlan, TaskPlan, VolumePlan,
 };
 use crate::programs::Programs;
 use crate::read_service::is_clean_absolute;
@@ -92,13 +92,15 @@ impl<'a> Planner<'a> {
             (1..).zip(&stack.services).map(|(place, one)| self.service(place, one)).collect();
         let tasks = stack.tasks.iter().map(|one| self.task(one)).collect();
         let suites = stack.suites.iter().map(|one| self.suite(one)).collect();
+        self.check_published();
+        let host_services = self.host_services();
         Plan {
             stack: stack.name.clone(),
             dir: stack.dir.clone(),
             filesystem: stack.filesystem,
             home: stack.home,
             limits: stack.limits,
-            command_env: command_env(&services),
+            command_env: command_env(&services, &host_services),
             services,
             tasks,
             suites,
@@ -106,6 +108,7 @@ impl<'a> Planner<'a> {
             address: SESSION_ADDRESS,
             prefix: PREFIX,
             program_dirs: std::mem::take(&mut self.program_dirs).into_iter().collect(),
+            host_services,
         }
     }
 
@@ -156,6 +159,7 @@ impl<'a> Planner<'a> {
                 .iter()
                 .map(|one| PortPlan { name: one.name.value.clone(), port: one.port, protocol: one.protocol })
                 .collect(),
+            publish: self.publish(service, &outputs),
             outputs,
         }
     }
@@ -324,11 +328,17 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// `DB_HOST`, `DB_PORT`, `DB_URL` and `DB_REPLICAS` for every service.
-fn command_env(services: &[ServicePlan]) -> BTreeMap<String, String> {
+/// `DB_HOST`, `DB_PORT`, `DB_URL` and `DB_REPLICAS` for every service; the first two for one of the host.
+fn command_env(services: &[ServicePlan], host_services: &[HostServicePlan]) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
+    let prefix_of = |name: &ServiceName| name.as_str().to_uppercase().replace('-', "_");
+    for service in host_services {
+        let prefix = prefix_of(&service.name);
+        env.insert(format!("{prefix}_HOST"), service.name.to_string());
+        env.insert(format!("{prefix}_PORT"), service.port.to_string());
+    }
     for service in services {
-        let prefix = service.name.as_str().to_uppercase().replace('-', "_");
+        let prefix = prefix_of(&service.name);
         let replicas: Vec<_> = service.replicas.iter().map(|one| one.name.as_str()).collect();
         env.insert(format!("{prefix}_HOST"), service.name.to_string());
         env.insert(format!("{prefix}_REPLICAS"), replicas.join(","));

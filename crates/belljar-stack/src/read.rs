@@ -47,6 +47,7 @@ impl Walk {
             walk.name(&entry.key, "suite name", StackName::new, StackName::RULE)?;
             walk.suite(entry)
         });
+        let host_services = top.get("host_services").map(|node| self.host_services(node));
         StackDecl {
             name: name.unwrap_or_else(|| name_of_directory(&dir)),
             dir,
@@ -58,6 +59,7 @@ impl Walk {
             services,
             tasks,
             suites,
+            host_services: host_services.unwrap_or_default(),
         }
     }
 
@@ -66,7 +68,7 @@ impl Walk {
         self.name(&text, "stack name", StackName::new, StackName::RULE)
     }
 
-    fn service_name(&mut self, key: &Text) -> Option<ServiceName> {
+    pub(crate) fn service_name(&mut self, key: &Text) -> Option<ServiceName> {
         let name = self.name(key, "service name", ServiceName::new, ServiceName::RULE)?;
         if SUBJECTS.contains(&key.value.as_str()) || key.value == "localhost" {
             let message = format!("no service can be called `{name}`");

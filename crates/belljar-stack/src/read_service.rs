@@ -73,6 +73,7 @@ impl Walk {
                 .map(|text| Template::parse(&text, author, &mut self.faults)),
             flags: self.flags(table.get("flags")),
             ports: self.ports(table.get("ports")),
+            publish: table.get("publish").map(|node| self.publish(node)).unwrap_or_default(),
             ready: table.get("ready").and_then(|node| self.ready(node, author, uses_recipe)),
             stop: table.get("stop").map(|node| self.stop(node)).unwrap_or_default(),
             volumes: self.volumes(&table),

@@ -305,6 +305,7 @@ impl Recipe {
             services: vec![ServiceDecl { recipe: Some(used), ..self.service.clone() }],
             tasks: Vec::new(),
             suites: Vec::new(),
+            host_services: Vec::new(),
         };
         Planner::check(&stack)
     }

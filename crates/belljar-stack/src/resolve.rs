@@ -82,6 +82,9 @@ impl<'a> Planner<'a> {
                 }
                 Own::Suite => self.unknown(reference, "a suite is not part of the session", None),
             },
+            Subject::Other(name, fact) if self.host_service(name).is_some() => {
+                self.fact_of_host_service(reference, name, fact)
+            }
             Subject::Other(name, fact) => {
                 let (service, number) = self.service_or_replica(reference, name)?;
                 self.fact(reference, service, number, fact, outputs, false)
@@ -212,7 +215,8 @@ impl<'a> Planner<'a> {
                 None,
             );
         }
-        let names = stack.services.iter().map(|one| one.name.as_str());
+        let hosts = stack.host_services.iter().map(|one| one.name.as_str());
+        let names = stack.services.iter().map(|one| one.name.as_str()).chain(hosts);
         let words = ["self", "session", "env"];
         let near = nearest(name, names.clone().chain(words)).map(|near| format!("did you mean `{near}`?"));
         let help = near.or_else(|| suggestion(name, "services", names));
@@ -322,7 +326,12 @@ impl<'a> Planner<'a> {
     }
 
     /// Notes a reference that has no value. Never gives one, so that callers can return it.
-    fn unknown<T>(&mut self, reference: &Reference, label: &str, help: Option<String>) -> Option<T> {
+    pub(crate) fn unknown<T>(
+        &mut self,
+        reference: &Reference,
+        label: &str,
+        help: Option<String>,
+    ) -> Option<T> {
         let message = format!("unknown reference `{}`", reference.written());
         self.faults.push(Fault::new(&reference.place, message, label).with_maybe_help(help));
         None

@@ -94,7 +94,9 @@ fn each_kind_of_fault_is_an_invalid_stack() {
         ),
         ("an open quote", "[service.a]\nrun = \"x 'y\"\n"),
         ("an unset variable", "[service.a]\nrun = \"x\"\nenv = { A = \"${env.NOT_SET_ANYWHERE}\" }\n"),
-        ("not built yet", "[service.a]\nrun = \"x\"\nports = { http = 80 }\npublish = [\"http\"]\n"),
+        ("not built yet", "[service.a]\nrun = \"x\"\nports = { http = 80 }\nimage = \"x\"\n"),
+        ("published and no port", "[service.a]\nrun = \"x\"\nports = { http = 80 }\npublish = [\"htpp\"]\n"),
+        ("no address", "host_services = { a = \"5000\" }\n[service.b]\nrun = \"x\"\n"),
         ("reserved", "egress = \"open\"\n[service.a]\nrun = \"x\"\n"),
     ];
     let env = world!();

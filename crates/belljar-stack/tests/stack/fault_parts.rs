@@ -325,7 +325,6 @@ fn what_this_version_does_not_carry_out() {
         run = "api"
         image = "api:1"
         user = "1000"
-        publish = ["http"]
         health = { tcp = true }
         limits = { pids = 200 }
         [task.migrate]
@@ -411,58 +410,52 @@ fn what_this_version_does_not_carry_out() {
     13 | user = "1000"
        | ^^^^ everything of a session runs as one inner user; what needs a second uid cannot run
 
-    error: `publish` is not carried out by this version of belljar
+    error: `health` is not carried out by this version of belljar
       --> /src/pods/belljar.toml:14:1
        |
-    14 | publish = ["http"]
-       | ^^^^^^^ a session's ports are reached from inside it, with `belljar exec` or `run`
-
-    error: `health` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:15:1
-       |
-    15 | health = { tcp = true }
+    14 | health = { tcp = true }
        | ^^^^^^ a replica is not watched any more once it is ready, except for its death
 
     error: `files` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:19:1
+      --> /src/pods/belljar.toml:18:1
        |
-    19 | files = {}
+    18 | files = {}
        | ^^^^^ only services have it; a task gets what it needs through `env`
 
     error: `kind = "pytest"` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:21:8
+      --> /src/pods/belljar.toml:20:8
        |
-    21 | kind = "pytest"
+    20 | kind = "pytest"
        |        ^^^^^^^^ a suite is a directory of executable files: give their glob as `scenarios`
 
     error: `path` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:22:1
+      --> /src/pods/belljar.toml:21:1
        |
-    22 | path = "tests"
+    21 | path = "tests"
        | ^^^^ a suite is a directory of executable files: give their glob as `scenarios`
 
     error: `session = "suite"` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:23:11
+      --> /src/pods/belljar.toml:22:11
        |
-    23 | session = "suite"
+    22 | session = "suite"
        |           ^^^^^^^ every scenario gets a session of its own
 
     error: `stack` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:24:1
+      --> /src/pods/belljar.toml:23:1
        |
-    24 | stack = {}
+    23 | stack = {}
        | ^^^^^ every suite of a file runs on the file's own stack
 
     error: `secrets` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:25:1
+      --> /src/pods/belljar.toml:24:1
        |
-    25 | secrets = ["NAME"]
+    24 | secrets = ["NAME"]
        | ^^^^^^^ pass the value with `env = { NAME = "${env.NAME}" }`; it is then not hidden in logs
 
     error: `leaks` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:26:1
+      --> /src/pods/belljar.toml:25:1
        |
-    26 | leaks = "warn"
+    25 | leaks = "warn"
        | ^^^^^ what a scenario leaves behind ends with its session and is not looked for yet
     "#);
 }

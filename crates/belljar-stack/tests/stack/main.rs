@@ -6,6 +6,7 @@ mod fault_parts;
 mod fault_references;
 mod fault_shapes;
 mod plans;
+mod ports;
 mod recipes;
 
 use std::collections::BTreeMap;

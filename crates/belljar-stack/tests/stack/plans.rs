@@ -147,6 +147,7 @@ fn the_whole_example() {
                         protocol: Tcp,
                     },
                 ],
+                publish: [],
                 outputs: {
                     "database": "pods",
                     "url": "postgres://postgres@db:5432/pods",
@@ -236,6 +237,7 @@ fn the_whole_example() {
                         protocol: Tcp,
                     },
                 ],
+                publish: [],
                 outputs: {
                     "route": "nats://bus:6222",
                     "url": "nats://bus:4222",
@@ -396,6 +398,7 @@ fn the_whole_example() {
                         protocol: Tcp,
                     },
                 ],
+                publish: [],
                 outputs: {
                     "url": "http://api:8080",
                 },
@@ -497,6 +500,7 @@ fn the_whole_example() {
         program_dirs: [
             "/opt/bin",
         ],
+        host_services: [],
     }
     "#);
 }
