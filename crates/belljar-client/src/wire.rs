@@ -24,11 +24,20 @@ pub struct SessionView {
     pub seq: u64,
     pub services: BTreeMap<ServiceName, ServiceView>,
     pub tasks: BTreeMap<TaskName, TaskView>,
+    /// Where Prometheus finds the metrics of all replicas, on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceView {
     pub replicas: Vec<ReplicaView>,
+    /// Ports by name on the host that lead to any of the replicas, where they are published.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub published: BTreeMap<String, u16>,
+    /// URLs inside by the port's name, where it is known what is spoken there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub urls: BTreeMap<String, String>,
     /// The service's URL, where it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
@@ -42,7 +51,7 @@ pub struct ReplicaView {
     pub host: String,
     /// Ports by name, inside the session.
     pub ports: BTreeMap<String, u16>,
-    /// Ports by name on the host, where they are published.
+    /// Ports by name on the host that lead to this replica alone, where they are published.
     pub published: BTreeMap<String, u16>,
     /// 1 for the first start, 0 before it.
     pub generation: u32,

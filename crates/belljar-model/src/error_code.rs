@@ -54,7 +54,11 @@ error_codes! {
     SessionNotReady = "session-not-ready", NOT_READY, "The session did not become ready";
     ReplicaNotFound = "replica-not-found", NOT_FOUND, "The session has no such replica or service";
     ReplicaNotRunning = "replica-not-running", CONFLICT, "The replica has no live process";
+    ReplicaNotListening = "replica-not-listening", CONFLICT, "The replica runs, and nothing takes connections on this port of it";
     PortNotFound = "port-not-found", NOT_FOUND, "The service has no such port";
+    PortNotPublished = "port-not-published", NOT_FOUND, "The port is not shown on the host; `publish` in the stack file does that";
+    PortTaken = "port-taken", CONFLICT, "A port of the host that was asked for is in use";
+    PortRefused = "port-refused", UNSUPPORTED, "This machine does not let us listen on a port of the host";
     CommandNotFound = "command-not-found", COMMAND_NOT_FOUND, "The command is not on the PATH";
     CommandNotExecutable = "command-not-executable", NOT_EXECUTABLE, "The command cannot be executed";
     WaitTimedOut = "wait-timed-out", TIMED_OUT, "The condition did not hold in time";

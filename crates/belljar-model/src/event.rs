@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::name::{ReplicaName, ScenarioName, SessionId, StackName, TaskName};
+use crate::name::{ReplicaName, ScenarioName, ServiceName, SessionId, StackName, TaskName};
 use crate::outcome::AttemptOutcome;
 
 /// The version that this program writes and reads.
@@ -156,6 +156,34 @@ pub enum EventKind {
     FaultApplied { fault: u64, what: String, replica: ReplicaName, by: Cause },
     #[serde(rename = "fault.healed")]
     FaultHealed { fault: u64 },
+
+    /// A port is shown on the host, from before the first replica starts until the session's end.
+    #[serde(rename = "port.published")]
+    PortPublished {
+        service: ServiceName,
+        /// Where it is one replica's alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replica: Option<ReplicaName>,
+        port: String,
+        protocol: String,
+        /// Where it is listened on, as `127.0.0.1:40123` and `[::1]:40123`.
+        addresses: Vec<String>,
+    },
+    /// It takes no more for the moment.
+    #[serde(rename = "port.overloaded")]
+    PortOverloaded {
+        service: ServiceName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replica: Option<ReplicaName>,
+        port: String,
+        why: String,
+    },
+    /// The seal has this hole: `address` inside leads to `target` outside.
+    #[serde(rename = "host-service.opened")]
+    HostServiceOpened { name: ServiceName, address: String, target: String },
+    /// Where the session's metrics are to be had.
+    #[serde(rename = "metrics.served")]
+    MetricsServed { url: String },
 
     #[serde(rename = "run.started")]
     RunStarted {

@@ -153,6 +153,10 @@ impl Folded {
             | EventKind::RestartServed { .. }
             | EventKind::FaultApplied { .. }
             | EventKind::FaultHealed { .. }
+            | EventKind::PortPublished { .. }
+            | EventKind::PortOverloaded { .. }
+            | EventKind::HostServiceOpened { .. }
+            | EventKind::MetricsServed { .. }
             | EventKind::RunStarted { .. }
             | EventKind::ScenarioStarted { .. }
             | EventKind::ScenarioEnded { .. }

@@ -12,6 +12,7 @@ use belljar_model::event::{Culprit, Exit};
 use belljar_model::{AttemptOutcome, ReplicaState, SessionId, SessionState};
 use belljar_sandbox::Zygote;
 use belljar_session::logs::{LAST_LINES, LogReader};
+use belljar_session::ports::Numbers;
 use belljar_session::{CommandError, CommandSpec, Config, NotReady, Session};
 use belljar_stack::Context;
 use belljar_stack::plan::{Plan, SuitePlan};
@@ -235,6 +236,8 @@ impl Place<'_> {
                 self.config.runtime_dir.path().to_owned(),
             ],
             groups_file: self.owned.dir().control_groups(),
+            numbers: Numbers::Free,
+            metrics: None,
             clock: host.clock.clone(),
             alone: false,
         }

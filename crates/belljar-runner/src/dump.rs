@@ -74,7 +74,12 @@ mod tests {
             cool_down_ms: None,
             last_lines: Vec::new(),
         };
-        let service = ServiceView { replicas: vec![replica], url: None };
+        let service = ServiceView {
+            replicas: vec![replica],
+            published: BTreeMap::new(),
+            urls: BTreeMap::new(),
+            url: None,
+        };
         let task = TaskView { state: TaskState::Succeeded, exit: None, last_lines: Vec::new() };
         let view = SessionView {
             id: SessionId::new("k3f9-x2ab").unwrap(),
@@ -85,6 +90,7 @@ mod tests {
             seq: 9,
             services: BTreeMap::from([(ServiceName::new("api").unwrap(), service)]),
             tasks: BTreeMap::from([(TaskName::new("migrate").unwrap(), task)]),
+            metrics: None,
         };
         let line = |from: &str, number: u32| LogLine {
             from: from.to_owned(),

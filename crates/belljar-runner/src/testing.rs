@@ -20,6 +20,7 @@ pub(crate) fn plan(dir: &Path, suites: Vec<SuitePlan>) -> Plan {
         prefix: 24,
         command_env: std::collections::BTreeMap::new(),
         program_dirs: Vec::new(),
+        host_services: Vec::new(),
     }
 }
 

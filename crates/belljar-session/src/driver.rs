@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::backend::Backend;
 use crate::machine::{Answer, Ask, Effect, Input, Machine, RequestId, Timer};
+use crate::ports::Standing;
 use crate::timeline::Timeline;
 
 /// What reaches the supervisor. There is no other way to it.
@@ -25,6 +26,7 @@ pub struct Handle {
     pub(crate) messages: mpsc::UnboundedSender<Message>,
     ended: watch::Receiver<Option<Arc<SessionView>>>,
     state: watch::Receiver<SessionState>,
+    standings: watch::Receiver<Arc<[Standing]>>,
 }
 
 impl Handle {
@@ -70,6 +72,11 @@ impl Handle {
         self.state.clone()
     }
 
+    /// How each replica stands, in the order of the plan; changes with it.
+    pub(crate) fn standings(&self) -> watch::Receiver<Arc<[Standing]>> {
+        self.standings.clone()
+    }
+
     pub(crate) fn tell(&self, input: Input) {
         // Nobody is left to tell where this fails.
         let _ = self.messages.send(Message::Input(input));
@@ -96,6 +103,7 @@ pub(crate) struct Driver<B> {
     timers: HashMap<Timer, tokio::task::AbortHandle>,
     ended: watch::Sender<Option<Arc<SessionView>>>,
     state: watch::Sender<SessionState>,
+    standings: watch::Sender<Arc<[Standing]>>,
 }
 
 /// A channel to a supervisor that does not run yet.
@@ -114,6 +122,7 @@ impl<B: Backend> Driver<B> {
     ) -> Handle {
         let (ended, has_ended) = watch::channel(None);
         let (state, has_state) = watch::channel(machine.state());
+        let (standings, has_standings) = watch::channel(machine.standings().into());
         let driver = Self {
             machine,
             backend,
@@ -125,9 +134,11 @@ impl<B: Backend> Driver<B> {
             timers: HashMap::new(),
             ended,
             state,
+            standings,
         };
         tokio::spawn(driver.run());
-        let handle = Handle { messages: sender, ended: has_ended, state: has_state };
+        let handle =
+            Handle { messages: sender, ended: has_ended, state: has_state, standings: has_standings };
         handle.tell(Input::Begin);
         handle
     }
@@ -163,6 +174,15 @@ impl<B: Backend> Driver<B> {
             self.timers.remove(timer);
         }
         let effects = self.machine.handle(input);
+        // Before anybody is answered: who was told that a replica is gone must not be carried to it.
+        let standings = self.machine.standings();
+        self.standings.send_if_modified(|old| {
+            let changed = **old != *standings;
+            if changed {
+                *old = standings.into();
+            }
+            changed
+        });
         for effect in effects {
             self.carry_out(effect);
         }

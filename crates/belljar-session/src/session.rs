@@ -11,6 +11,7 @@ use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionStat
 use belljar_sandbox::spec::{self, Place, SocketSpec};
 use belljar_sandbox::{LimitError, LimitPlan, SandboxError, Zygote};
 use belljar_stack::plan::{Limits, Plan, ReplicaPlan};
+use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -18,7 +19,9 @@ use crate::control;
 use crate::driver::{self, Driver, Handle};
 use crate::logs::Logs;
 use crate::machine::Machine;
+use crate::metrics::Endpoint;
 use crate::native::{self, Command, CommandError, CommandSpec, Connection, Native, Shared};
+use crate::ports::{self, Door, Gates, HostService, Numbers, PortError};
 use crate::timeline::{Timeline, WallClock};
 
 /// After its end a session's last answers have this long to get out.
@@ -45,6 +48,10 @@ pub struct Config {
     pub concealed: Vec<PathBuf>,
     /// Where its control groups are written down, for whoever removes them if this process is killed.
     pub groups_file: PathBuf,
+    /// Which numbers published ports get on the host.
+    pub numbers: Numbers,
+    /// Where the metrics of all replicas are served on the host: this port, or any where it is 0.
+    pub metrics: Option<u16>,
     pub clock: WallClock,
     /// Whether this process carries no other session: then nobody waits while the launch keeps its thread.
     pub alone: bool,
@@ -66,6 +73,14 @@ pub enum LaunchError {
     Limits(#[source] LimitError),
     #[error("cannot prepare the session's files")]
     Files(#[source] std::io::Error),
+    #[error(transparent)]
+    Port(PortError),
+    #[error("cannot reach `{name}` of the host from the session")]
+    HostService {
+        name: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("cannot listen on the control socket {path}")]
     Control {
         path: PathBuf,
@@ -79,6 +94,8 @@ impl LaunchError {
         match self {
             Self::Sandbox(error) => error.code(),
             Self::Limits(error) => error.code(),
+            Self::Port(error) => error.code(),
+            Self::HostService { .. } => ErrorCode::SandboxRefused,
             Self::Files(_) | Self::Control { .. } => ErrorCode::StateDirUnusable,
         }
     }
@@ -101,6 +118,8 @@ pub struct Session {
     shared: Arc<Shared>,
     env: Arc<BTreeMap<String, String>>,
     servers: Vec<JoinHandle<()>>,
+    /// Published ports, for as long as the session lives.
+    _gates: Gates,
     /// Becomes `true` when the control protocol has given its last answer.
     answered: watch::Receiver<bool>,
 }
@@ -147,6 +166,12 @@ impl Config {
 impl Session {
     /// Seals a session and starts its plan. Returns as soon as it can be spoken to; [`Session::ready`] waits.
     pub async fn launch(zygote: &Arc<Zygote>, config: Config) -> Result<Self, LaunchError> {
+        // First of all: what is asked for of the host and cannot be had is said before anything is there.
+        let bind = |port: Option<u16>| port.map(Endpoint::bind).transpose().map_err(LaunchError::Port);
+        let asked = bind(config.metrics.filter(|&port| port != 0))?;
+        let gates = ports::bind_all(&config.plan, config.numbers).map_err(LaunchError::Port)?;
+        let endpoint = asked.map_or_else(|| bind(config.metrics), |asked| Ok(Some(asked)))?;
+        let openings = ports::openings(&config.plan, &gates, endpoint.as_ref().map(Endpoint::url));
         let limits = config.limits().map_err(LaunchError::Limits)?;
         for dir in config.own_dirs() {
             fs_err::create_dir_all(dir).map_err(LaunchError::Files)?;
@@ -191,10 +216,19 @@ impl Session {
         let mut servers =
             vec![name_server(&connection, &config.plan, sealed).await.map_err(LaunchError::Sandbox)?];
 
+        let host_services = host_services(&connection, &config.plan).await?;
+
         let env = Arc::new(config.command_env());
         let events_written = timeline.written();
-        let machine = Machine::new(Arc::clone(&config.plan), config.id.clone(), config.name.clone());
+        let machine = Machine::new(Arc::clone(&config.plan), config.id.clone(), config.name.clone())
+            .with_openings(openings);
         let handle = Driver::start(machine, backend, timeline, sender, messages);
+        let door = Door::of(Arc::clone(&connection), config.plan.address);
+        let gates = Gates::open(gates, &config.plan, &door, &handle);
+        servers.extend(host_services.into_iter().map(|one| tokio::spawn(one.serve(handle.clone()))));
+        servers.extend(
+            endpoint.map(|one| tokio::spawn(one.serve(Arc::clone(&config.plan), door, handle.clone()))),
+        );
         let control = control::Control {
             handle: handle.clone(),
             shared: Arc::clone(&shared),
@@ -208,7 +242,7 @@ impl Session {
         servers.push(
             served.map_err(|source| LaunchError::Control { path: config.control_socket.clone(), source })?,
         );
-        Ok(Self { config, handle, shared, env, servers, answered })
+        Ok(Self { config, handle, shared, env, servers, _gates: gates, answered })
     }
 
     pub fn config(&self) -> &Config {
@@ -273,6 +307,17 @@ impl Drop for Session {
 fn limits(limits: Limits) -> spec::Limits {
     let Limits { pids, memory, cpu } = limits;
     spec::Limits { pids, memory, cpu }
+}
+
+/// Makes them reachable before anything starts that may want to reach them.
+async fn host_services(connection: &Arc<Connection>, plan: &Plan) -> Result<Vec<HostService>, LaunchError> {
+    let first = plan.replicas().count();
+    let opened = (first..).zip(&plan.host_services).map(|(place, one)| async move {
+        HostService::open(one.clone(), place, connection)
+            .await
+            .map_err(|source| LaunchError::HostService { name: one.name.to_string(), source })
+    });
+    try_join_all(opened).await
 }
 
 async fn name_server(

@@ -77,8 +77,6 @@ pub struct PublishPlan {
     /// The number on the host that was asked for; else any that is free.
     pub fixed: Option<u16>,
     pub on: Interfaces,
-    /// It speaks HTTP, so that whoever asks can be told in HTTP that nobody is there.
-    pub http: bool,
 }
 
 /// Where a published port is listened on.
@@ -311,10 +309,52 @@ impl Plan {
         self.tasks.iter().find(|one| one.name == *name)
     }
 
+    /// Ports that are shown to others than this machine.
+    pub fn published_everywhere(&self) -> impl Iterator<Item = (&ServicePlan, &PublishPlan)> {
+        let all = self.services.iter().flat_map(|one| one.publish.iter().map(move |publish| (one, publish)));
+        all.filter(|(_, publish)| publish.on == Interfaces::All)
+    }
+
     /// Every replica of every service, in the order of the file.
     pub fn replicas(&self) -> impl Iterator<Item = &ReplicaPlan> {
         self.services.iter().flat_map(|service| &service.replicas)
     }
+}
+
+impl ServicePlan {
+    /// The URL of one of its ports inside, where it is known what is spoken there: by what the service gives of
+    /// itself, by its own check, or by the port's name.
+    pub fn url_of(&self, port: &PortPlan) -> Option<String> {
+        let address = format!("{}:{}", self.name, port.port);
+        let own = self.outputs.get("url").into_iter().chain(self.outputs.values());
+        let mut given = own.filter(|url| authority(url) == Some(&address));
+        if let Some(url) = given.next() {
+            return Some(url.clone());
+        }
+        if port.protocol != Protocol::Tcp {
+            return None;
+        }
+        let is_checked = self
+            .replicas
+            .iter()
+            .any(|one| matches!(one.ready.check, Check::Http { port: number, .. } if number == port.port));
+        let is_named = |scheme: &str| {
+            port.name.strip_prefix(scheme).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '_']))
+        };
+        match port.name.as_str() {
+            _ if is_named("https") => Some(format!("https://{address}")),
+            "metrics" => Some(format!("http://{address}/metrics")),
+            _ if is_named("http") || is_checked => Some(format!("http://{address}")),
+            _ => None,
+        }
+    }
+}
+
+/// The host and the port that a URL names, without who is to log in.
+fn authority(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    Some(authority.rsplit_once('@').map_or(authority, |(_, address)| address))
 }
 
 impl std::fmt::Display for HostPort {

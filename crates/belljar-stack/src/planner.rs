@@ -159,7 +159,7 @@ impl<'a> Planner<'a> {
                 .iter()
                 .map(|one| PortPlan { name: one.name.value.clone(), port: one.port, protocol: one.protocol })
                 .collect(),
-            publish: self.publish(service, &outputs),
+            publish: self.publish(service),
             outputs,
         }
     }

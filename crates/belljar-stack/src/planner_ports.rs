@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use belljar_model::ServiceName;
-
 use crate::declare::{HostServiceDecl, PublishDecl, ServiceDecl};
 use crate::fault::Fault;
 use crate::near::suggestion;
@@ -17,20 +15,11 @@ use crate::resolve::Own;
 const MAX_HOST_SERVICES: usize = 254;
 
 impl<'a> Planner<'a> {
-    pub(crate) fn publish(
-        &mut self,
-        service: &ServiceDecl,
-        outputs: &BTreeMap<String, String>,
-    ) -> Vec<PublishPlan> {
-        service.publish.iter().filter_map(|one| self.publish_one(service, one, outputs)).collect()
+    pub(crate) fn publish(&mut self, service: &ServiceDecl) -> Vec<PublishPlan> {
+        service.publish.iter().filter_map(|one| self.publish_one(service, one)).collect()
     }
 
-    fn publish_one(
-        &mut self,
-        service: &ServiceDecl,
-        publish: &PublishDecl,
-        outputs: &BTreeMap<String, String>,
-    ) -> Option<PublishPlan> {
+    fn publish_one(&mut self, service: &ServiceDecl, publish: &PublishDecl) -> Option<PublishPlan> {
         let name = &publish.port.value;
         let Some(port) = service.ports.iter().find(|one| one.name.value == *name) else {
             let names = service.ports.iter().map(|one| one.name.value.as_str());
@@ -40,12 +29,7 @@ impl<'a> Planner<'a> {
             return None;
         };
         let port = PortPlan { name: name.clone(), port: port.port, protocol: port.protocol };
-        Some(PublishPlan {
-            http: port.protocol == Protocol::Tcp && speaks_http(service, &port, outputs),
-            port,
-            fixed: publish.fixed.as_ref().map(|(number, _)| *number),
-            on: publish.on,
-        })
+        Some(PublishPlan { port, fixed: publish.fixed.as_ref().map(|(number, _)| *number), on: publish.on })
     }
 
     /// One number of the host is for one port alone.
@@ -145,26 +129,4 @@ impl<'a> Planner<'a> {
             }
         }
     }
-}
-
-/// By its name, by the service's own check, or by what the service says of itself.
-fn speaks_http(service: &ServiceDecl, port: &PortPlan, outputs: &BTreeMap<String, String>) -> bool {
-    let by_name = port.name == "http" || port.name == "metrics" || port.name.starts_with("http-");
-    by_name || checked_by_http(service, port) || said_by_output(&service.name, port, outputs)
-}
-
-fn checked_by_http(service: &ServiceDecl, port: &PortPlan) -> bool {
-    use crate::declare::CheckDecl;
-    match service.ready.as_ref().and_then(|ready| ready.check.as_ref()) {
-        Some(CheckDecl::Http { port: Some(name), .. }) => name.value == port.name,
-        Some(CheckDecl::Http { port: None, .. }) => service.ports.len() == 1,
-        _ => false,
-    }
-}
-
-fn said_by_output(name: &ServiceName, port: &PortPlan, outputs: &BTreeMap<String, String>) -> bool {
-    let start = format!("http://{name}:{}", port.port);
-    outputs.values().any(|value| {
-        value.strip_prefix(&start).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
-    })
 }

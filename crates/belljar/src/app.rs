@@ -105,6 +105,15 @@ impl App {
         Ok(Stack::parse(&SourceFile { path: file.to_owned(), text }, &recipes)?)
     }
 
+    /// Whether we are a command of a session, and meant is that one.
+    pub(crate) fn is_inside(&self) -> bool {
+        let inside = self.env.get(env_vars::SESSION);
+        let meant = self.session.as_ref().map(ToString::to_string);
+        inside.is_some()
+            && self.env.get(env_vars::CONTROL).is_some()
+            && (meant.is_none() || meant.as_deref() == inside)
+    }
+
     /// The session that a command is about, alive.
     pub(crate) fn find(&self) -> Result<Found> {
         let found = self.find_even_over()?;

@@ -184,6 +184,11 @@ impl From<LaunchError> for CliError {
             _ => false,
         };
         match error.code() {
+            ErrorCode::PortTaken => failure
+                .hint("ask for another number, or for any that is free: `publish = [\"http\"]`"),
+            ErrorCode::PortRefused => {
+                failure.hint("ports below 1024 are for root alone on most machines; a free port is never one of them")
+            }
             ErrorCode::SandboxRefused if entrance => failure.hint(
                 "a session is one plain user: where root runs it, it enters what root owns, and no directory that \
                  only another user may enter",

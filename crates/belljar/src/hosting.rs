@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use belljar_model::{SessionId, SessionState};
 use belljar_sandbox::Zygote;
-use belljar_session::{Config, Session};
+use belljar_session::ports::{Numbers, PortError};
+use belljar_session::{Config, LaunchError, Session};
 use belljar_stack::plan::{Context, Plan};
 use belljar_stack::{HostPrograms, Stack};
-use belljar_store::{NameWish, NewSession, OwnedSession, RuntimeDir, SessionKind, Store};
+use belljar_store::{
+    Liveness, NameWish, NewSession, OwnedSession, RuntimeDir, SessionKind, SessionRecord, Store,
+};
 
 use crate::app::App;
-use crate::error::{Result, internal};
+use crate::error::{CliError, Result, internal};
 
 /// What a session is started from.
 pub(crate) struct Launch {
@@ -20,6 +23,8 @@ pub(crate) struct Launch {
     pub(crate) stack: Stack,
     pub(crate) name: NameWish,
     pub(crate) kind: SessionKind,
+    /// Where the metrics of all replicas are served, if they are: 0 for any free port.
+    pub(crate) metrics: Option<u16>,
 }
 
 /// A session that lives in this process, and its place in the store.
@@ -99,7 +104,7 @@ pub(crate) async fn launch(app: &App, zygote: &Arc<Zygote>, launch: Launch) -> R
         kind: launch.kind,
         control_socket: control_socket.clone(),
     })?;
-    match launch_owned(app, zygote, &launch, &owned, &runtime, control_socket).await {
+    match launch_owned(app, zygote, &launch, (&store, &owned), &runtime, control_socket).await {
         Ok(session) => {
             let keeper = keep_state(&store, &session);
             Ok(Hosted { session, owned, zygote: Arc::clone(zygote), store, runtime, keeper })
@@ -113,11 +118,32 @@ pub(crate) async fn launch(app: &App, zygote: &Arc<Zygote>, launch: Launch) -> R
     }
 }
 
+/// Where a port that was asked for belongs to another session, that one is named.
+fn name_the_holder(error: LaunchError, store: &Store) -> CliError {
+    let holder = match &error {
+        LaunchError::Port(PortError::Taken { holder: Some(holder), .. }) => {
+            holder.process.as_ref().and_then(|(pid, _)| u32::try_from(*pid).ok())
+        }
+        _ => None,
+    };
+    let error = CliError::from(error);
+    let is_it =
+        |one: &SessionRecord| Some(one.host_pid) == holder && one.liveness().is_ok_and(Liveness::is_live);
+    match store.sessions().unwrap_or_default().iter().find(|one| is_it(one)) {
+        Some(one) => {
+            let hint =
+                format!("that is session {} ({}): `belljar down {}` ends it", one.name, one.id, one.id);
+            error.hint(hint)
+        }
+        None => error,
+    }
+}
+
 async fn launch_owned(
     app: &App,
     zygote: &Arc<Zygote>,
     launch: &Launch,
-    owned: &OwnedSession,
+    (store, owned): (&Store, &OwnedSession),
     runtime: &RuntimeDir,
     control_socket: PathBuf,
 ) -> Result<Session> {
@@ -135,10 +161,12 @@ async fn launch_owned(
         visible: visible(app)?,
         concealed: vec![app.state_dir.clone(), runtime.path().to_owned()],
         groups_file: owned.dir().control_groups(),
+        numbers: Numbers::Asked,
+        metrics: launch.metrics,
         clock: app.clock(),
         alone: true,
     };
-    Ok(Session::launch(zygote, config).await?)
+    Session::launch(zygote, config).await.map_err(|error| name_the_holder(error, store))
 }
 
 /// How long after a failure the registry is told again what the session does.

@@ -156,7 +156,7 @@ fn reading_changes_nothing() {
         "logs",
         "events",
         "env --json",
-        "url web:http --json",
+        "url --inside web:http --json",
         "check",
         "plan",
     ] {
@@ -230,14 +230,16 @@ fn url_tells_where_a_service_is_inside_the_session() {
     let env = world!();
     env.stack(WEB);
     env.up();
-    for words in ["url web", "url web-2", "url web:http", "url web-2:http"] {
+    for words in
+        ["url --inside web", "url --inside web-2", "url --inside web:http", "url --inside web-2:http"]
+    {
         let url = env.run(words).ok().stdout;
         let url = url.strip_suffix('\n').expect("one line");
         assert!(url.starts_with("http://"), "{words}: {url}");
         env.run(&format!("exec -- {{fixture}} get {url}")).ok().prints(&["web-"]);
     }
-    assert_eq!(env.run("url db").ok().stdout, "db:5432\n");
-    assert!(env.run("url web:http --json").json()["url"].is_string());
+    assert_eq!(env.run("url --inside db").ok().stdout, "db:5432\n");
+    assert!(env.run("url --inside web:http --json").json()["url"].is_string());
     env.run("url nothing --json").json_error(ErrorCode::ReplicaNotFound);
     env.run("url web:nothing --json").json_error(ErrorCode::PortNotFound);
 }

@@ -25,6 +25,8 @@ fn view(state: SessionState) -> SessionView {
         seq: 7,
         services: [].into(),
         tasks: [].into(),
+        metrics: None,
+        metrics: None,
     }
 }
 

@@ -17,6 +17,9 @@ const GOOD_LIFE: Duration = Duration::from_secs(10);
 impl Machine {
     pub(super) fn begin(&mut self) {
         self.emit(EventKind::SessionStarting { stack: self.plan.stack.clone(), name: self.name.to_string() });
+        for event in self.openings.events() {
+            self.emit(event);
+        }
     }
 
     /// Starts what can be started now, and says so when the session has become ready, degraded or whole again.

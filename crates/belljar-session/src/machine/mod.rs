@@ -17,10 +17,14 @@ use std::time::Duration;
 
 use belljar_client::wire::{ErrorView, Verb, WaitFor};
 use belljar_model::event::Exit;
-use belljar_model::{Cause, EventKind, ReplicaState, SessionId, SessionName, SessionState, TaskState};
+use belljar_model::{
+    Cause, EventKind, ReplicaName, ReplicaState, ServiceName, SessionId, SessionName, SessionState, TaskState,
+};
 use belljar_stack::plan::{Plan, ReplicaPlan, ServicePlan, TaskPlan};
 
 pub use requests::Answer;
+
+use crate::ports::Openings;
 
 /// A replica, as its place in [`Plan::replicas`].
 pub type ReplicaIndex = usize;
@@ -50,6 +54,13 @@ pub enum Input {
     /// A command that was started by `exec` or as a scenario lives (or has ended).
     CommandStarted,
     CommandEnded,
+    /// A published port takes no more for the moment.
+    PortOverloaded {
+        service: ServiceName,
+        replica: Option<ReplicaName>,
+        port: String,
+        why: String,
+    },
     /// End the session.
     End {
         why: String,
@@ -223,6 +234,7 @@ pub struct Machine {
     name: SessionName,
     state: SessionState,
     why: Option<String>,
+    openings: Arc<Openings>,
     replicas: Vec<Replica>,
     tasks: Vec<Task>,
     /// Requests that wait for something to become true.
@@ -290,6 +302,7 @@ impl Machine {
             name,
             state: SessionState::Starting,
             why: None,
+            openings: Arc::default(),
             replicas,
             tasks,
             waiters: BTreeMap::new(),
@@ -298,6 +311,12 @@ impl Machine {
             next_restart_request: 0,
             effects: Vec::new(),
         }
+    }
+
+    /// What of the session is to be reached from the host, and of the host from it.
+    #[must_use]
+    pub fn with_openings(self, openings: Arc<Openings>) -> Self {
+        Self { openings, ..self }
     }
 
     /// Takes one input in and says what is to be done about it.
@@ -313,6 +332,9 @@ impl Machine {
             }
             Input::CommandStarted => self.commands += 1,
             Input::CommandEnded => self.commands = self.commands.saturating_sub(1),
+            Input::PortOverloaded { service, replica, port, why } => {
+                self.emit(EventKind::PortOverloaded { service, replica, port, why });
+            }
             Input::End { why } => self.end(why),
         }
         self.advance();

@@ -44,6 +44,7 @@ fn service(name: &str, replicas: u16) -> ServicePlan {
         restart: RestartPolicy::Never,
         stop: StopPlan { signal: 15, within: Duration::from_secs(10) },
         ports: Vec::new(),
+        publish: Vec::new(),
         outputs: BTreeMap::new(),
     }
 }
@@ -96,6 +97,7 @@ impl World {
             prefix: 16,
             command_env: BTreeMap::new(),
             program_dirs: Vec::new(),
+            host_services: Vec::new(),
         };
         let id = SessionId::new("abcd-efg1").unwrap();
         let machine = Machine::new(Arc::new(plan), id, SessionName::new("toy").unwrap());

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use belljar_client::wire::{ReplicaView, ServiceView, SessionView, TaskView};
 
+use belljar_model::ReplicaState;
+
 use super::{Machine, Replica, Task};
+use crate::ports::Standing;
 
 impl Machine {
     /// The session as it is now; `seq` is the last event's number.
@@ -17,10 +20,17 @@ impl Machine {
                 .replicas
                 .iter()
                 .filter(|one| one.service == index)
-                .map(|one| one.view(ports.clone()))
+                .map(|one| {
+                    let only = service.replicas.len() == 1;
+                    let published = self.openings.published_for(&service.name, Some(&one.plan.name), only);
+                    one.view(ports.clone(), published)
+                })
                 .collect();
+            let published = self.openings.published_for(&service.name, None, false);
             let url = service.outputs.get("url").cloned();
-            services.insert(service.name.clone(), ServiceView { replicas, url });
+            let urls = service.ports.iter().filter_map(|one| Some((one.name.clone(), service.url_of(one)?)));
+            let view = ServiceView { replicas, published, urls: urls.collect(), url };
+            services.insert(service.name.clone(), view);
         }
         let tasks = self.tasks.iter().map(|one| (one.plan.name.clone(), one.view())).collect();
         SessionView {
@@ -32,18 +42,32 @@ impl Machine {
             seq,
             services,
             tasks,
+            metrics: self.openings.metrics.clone(),
         }
+    }
+
+    /// How each replica stands, in the order of the plan.
+    pub fn standings(&self) -> Vec<Standing> {
+        self.replicas
+            .iter()
+            .map(|one| Standing {
+                state: one.state,
+                restarting: one.state == ReplicaState::Starting
+                    || one.restart.is_under_way()
+                    || one.cool_down.is_some(),
+            })
+            .collect()
     }
 }
 
 impl Replica {
-    fn view(&self, ports: BTreeMap<String, u16>) -> ReplicaView {
+    fn view(&self, ports: BTreeMap<String, u16>, published: BTreeMap<String, u16>) -> ReplicaView {
         ReplicaView {
             name: self.plan.name.clone(),
             state: self.state,
             host: self.plan.address.to_string(),
             ports,
-            published: BTreeMap::new(),
+            published,
             generation: self.generation,
             pid: self.pid,
             ready_ms: self.ready_ms,

@@ -17,7 +17,8 @@ const TIME_TO_LIVE: u32 = 0;
 pub(crate) struct Names(BTreeMap<String, Vec<Ipv4Addr>>);
 
 impl Names {
-    /// Every replica by its own name, every service by all of its replicas, and the session by its own.
+    /// Every replica by its own name, every service by all of its replicas, services of the host, and the session by
+    /// its own.
     pub(crate) fn of(plan: &Plan, session: &str) -> Self {
         let mut names: BTreeMap<String, Vec<Ipv4Addr>> = BTreeMap::new();
         names.insert("localhost".to_owned(), vec![Ipv4Addr::LOCALHOST]);
@@ -26,6 +27,9 @@ impl Names {
                 names.entry(replica.name.to_string()).or_default().push(replica.address);
                 names.entry(service.name.to_string()).or_default().push(replica.address);
             }
+        }
+        for service in &plan.host_services {
+            names.insert(service.name.to_string(), vec![service.address]);
         }
         // A service that bears the session's name keeps it.
         names.entry(session.to_owned()).or_insert_with(|| vec![plan.address]);

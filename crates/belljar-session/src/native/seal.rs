@@ -53,6 +53,11 @@ pub fn network(plan: &plan::Plan) -> NetworkSpec {
     NetworkSpec {
         address: plan.address,
         prefix: plan.prefix,
-        replicas: plan.replicas().map(|replica| replica.address).collect(),
+        // Services of the host have a place each, as replicas have, after theirs.
+        replicas: plan
+            .replicas()
+            .map(|replica| replica.address)
+            .chain(plan.host_services.iter().map(|service| service.address))
+            .collect(),
     }
 }

@@ -26,29 +26,33 @@ fn every_form_of_publishing_a_port() {
         publish = { dns = { port = 10053, on = "loopback" }, web = { port = 10053, on = "all" } }
         [service.bus]
         use = "nats"
-        publish = ["monitor"]
+        publish = ["monitor", "client"]
         "#,
     )
     .unwrap();
     let published: Vec<_> = plan
         .services
         .iter()
-        .flat_map(|service| &service.publish)
-        .map(|one| (one.port.name.as_str(), one.port.port, one.fixed, one.on, one.http))
+        .flat_map(|service| service.publish.iter().map(move |one| (service, one)))
+        .map(|(service, one)| {
+            let url = service.url_of(&one.port).unwrap_or_default();
+            (one.port.name.clone(), one.port.port, one.fixed, one.on, url)
+        })
         .collect();
     let (here, all) = (Interfaces::Loopback, Interfaces::All);
-    assert_eq!(
-        published,
-        [
-            ("http", 80, None, here, true),
-            ("sql", 5432, None, here, false),
-            ("admin", 81, Some(18080), here, true),
-            ("api", 80, None, all, false),
-            ("dns", 53, Some(10053), here, false),
-            ("web", 53, Some(10053), all, false),
-            ("monitor", 8222, None, here, true),
-        ]
-    );
+    let expected = [
+        ("http", 80, None, here, "http://list:80"),
+        ("sql", 5432, None, here, ""),
+        ("admin", 81, Some(18080), here, "http://numbers:81"),
+        ("api", 80, None, all, ""),
+        ("dns", 53, Some(10053), here, ""),
+        ("web", 53, Some(10053), all, ""),
+        ("monitor", 8222, None, here, "http://bus:8222"),
+        ("client", 4222, None, here, "nats://bus:4222"),
+    ];
+    let expected =
+        expected.map(|(name, port, fixed, on, url)| (name.to_owned(), port, fixed, on, url.to_owned()));
+    assert_eq!(published, expected);
 }
 
 #[test]

@@ -38,6 +38,15 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<ExitCode> {
             counted(plan.tasks.len(), "task"),
             counted(plan.suites.len(), "suite")
         ))?;
+        // Nothing is wrong with them; they are to be known.
+        for one in &plan.host_services {
+            app.printer
+                .out(&format!("  hole in the seal: {} leads to {} of the host\n", one.name, one.target))?;
+        }
+        for (service, publish) in plan.published_everywhere() {
+            let port = &publish.port.name;
+            app.printer.out(&format!("  open to whoever reaches this machine: {}:{port}\n", service.name))?;
+        }
     }
     Ok(ExitCode::OK)
 }

@@ -28,6 +28,9 @@ pub(crate) struct Asked {
     pub(crate) stack_file: PathBuf,
     /// Exactly this name, else one like the directory's.
     pub(crate) name: Option<SessionName>,
+    /// `--metrics`, with its port, or 0 for any.
+    #[serde(default)]
+    pub(crate) metrics: Option<u16>,
 }
 
 /// What we tell `up`, a line each.
@@ -88,7 +91,8 @@ async fn start(app: &App, zygote: &Arc<Zygote>, asked: Asked) -> Result<Hosted> 
         Some(name) => NameWish::Exactly(name),
         None => NameWish::Like(hosting::name_like(stack.dir())),
     };
-    let launch = Launch { stack_file: asked.stack_file, stack, name, kind: SessionKind::Up };
+    let Asked { stack_file, metrics, .. } = asked;
+    let launch = Launch { stack_file, stack, name, kind: SessionKind::Up, metrics };
     hosting::launch(app, zygote, launch).await
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use belljar_model::ExitCode;
 use belljar_stack::Plan;
-use belljar_stack::plan::{Check, Condition, Dependency, ReplicaPlan, UnitName};
+use belljar_stack::plan::{Check, Condition, Dependency, Interfaces, ReplicaPlan, UnitName};
 use serde_json::{Value, json};
 
 use super::check::planned;
@@ -63,11 +63,42 @@ fn render(plan: &Plan) -> String {
     for task in &plan.tasks {
         let _ = writeln!(text, "\ntask {}\n  run    {}", task.name, task.argv.join(" "));
     }
+    text.push_str(&holes(plan));
     let _ = writeln!(text, "\ncommands and scenarios get");
     for (name, value) in &plan.command_env {
         let _ = writeln!(text, "  {name}={value}");
     }
     text
+}
+
+/// What goes through the seal, both ways.
+fn holes(plan: &Plan) -> String {
+    let mut text = String::new();
+    let published: Vec<_> =
+        plan.services.iter().flat_map(|one| one.publish.iter().map(move |publish| (one, publish))).collect();
+    if !published.is_empty() {
+        text.push_str("\nshown on the host\n");
+    }
+    for (service, publish) in published {
+        let number = publish.fixed.map_or_else(|| "a free port".to_owned(), |port| format!("port {port}"));
+        let interfaces = interfaces(publish.on);
+        let each = if service.replicas.len() > 1 { ", and a free port for each replica" } else { "" };
+        let _ = writeln!(text, "  {}:{} on {number} of {interfaces}{each}", service.name, publish.port.name);
+    }
+    if !plan.host_services.is_empty() {
+        text.push_str("\nholes in the seal: what of the host can be reached\n");
+    }
+    for one in &plan.host_services {
+        let _ = writeln!(text, "  {}:{} at {} leads to {}", one.name, one.port, one.address, one.target);
+    }
+    text
+}
+
+fn interfaces(on: Interfaces) -> &'static str {
+    match on {
+        Interfaces::Loopback => "127.0.0.1 and ::1",
+        Interfaces::All => "ALL interfaces: whoever reaches this machine reaches it",
+    }
 }
 
 fn dependency(one: &Dependency) -> String {
@@ -111,6 +142,22 @@ fn document(plan: &Plan) -> Value {
         .map(|one| json!({"name": one.name, "run": one.argv, "env": one.env, "cwd": one.cwd}))
         .collect();
     let order: Vec<String> = plan.order.iter().map(ToString::to_string).collect();
+    let published: Vec<Value> = plan
+        .services
+        .iter()
+        .flat_map(|service| service.publish.iter().map(move |publish| (service, publish)))
+        .map(|(service, publish)| {
+            let on = if publish.on == Interfaces::All { "all" } else { "loopback" };
+            json!({"service": service.name, "port": publish.port.name, "number": publish.fixed, "on": on})
+        })
+        .collect();
+    let host_services: Vec<Value> = plan
+        .host_services
+        .iter()
+        .map(|one| {
+            json!({"name": one.name, "address": one.address, "port": one.port, "target": one.target.to_string()})
+        })
+        .collect();
     json!({"stack": plan.stack, "directory": plan.dir, "order": order, "replicas": replicas, "tasks": tasks,
-           "command_env": plan.command_env})
+           "published": published, "host_services": host_services, "command_env": plan.command_env})
 }

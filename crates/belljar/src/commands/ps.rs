@@ -9,6 +9,7 @@ use belljar_model::fold::Recording;
 use belljar_model::{ErrorCode, ExitCode, Folded, ReplicaState, SessionState};
 use belljar_store::{Liveness, SessionRecord};
 
+use super::url;
 use crate::app::App;
 use crate::error::{CliError, Result};
 use crate::printer::table;
@@ -53,9 +54,13 @@ pub(crate) fn view_of_record(record: &SessionRecord) -> Result<SessionView> {
             replica.pid = None;
             replica.exit = Some(Exit { code: None, signal: Some("SIGKILL".to_owned()) });
         }
-        let service: &mut belljar_client::wire::ServiceView = services
-            .entry(name.service())
-            .or_insert_with(|| belljar_client::wire::ServiceView { replicas: Vec::new(), url: None });
+        let service: &mut belljar_client::wire::ServiceView =
+            services.entry(name.service()).or_insert_with(|| belljar_client::wire::ServiceView {
+                replicas: Vec::new(),
+                published: std::collections::BTreeMap::new(),
+                urls: std::collections::BTreeMap::new(),
+                url: None,
+            });
         service.replicas.push(ReplicaView {
             name,
             state: replica.state,
@@ -87,6 +92,7 @@ pub(crate) fn view_of_record(record: &SessionRecord) -> Result<SessionView> {
         seq: folded.seq,
         services,
         tasks: tasks.collect(),
+        metrics: None,
     })
 }
 
@@ -129,5 +135,25 @@ pub(crate) fn render(app: &App, view: &SessionView) -> String {
         rows.push(vec![format!("{name} (task)"), state, String::new(), String::new(), String::new(), exit]);
     }
     text.push_str(&table(&["NAME", "STATE", "HOST", "PORTS", "STARTS", "READY IN / EXIT"], &rows));
+    text.push_str(&render_published(view));
     text
+}
+
+/// What can be opened on the host.
+fn render_published(view: &SessionView) -> String {
+    let mut rows = Vec::new();
+    for (name, service) in &view.services {
+        let several = service.replicas.len() > 1;
+        let own = std::iter::once((name.to_string(), &service.published));
+        let each = service.replicas.iter().filter(|_| several);
+        let each = each.map(|replica| (replica.name.to_string(), &replica.published));
+        for (name, ports) in own.chain(each) {
+            for port in ports.keys() {
+                let url = url::on_the_host(service, &name, port).unwrap_or_default();
+                rows.push(vec![format!("{name}:{port}"), url]);
+            }
+        }
+    }
+    rows.extend(view.metrics.iter().map(|url| vec!["metrics".to_owned(), url.clone()]));
+    if rows.is_empty() { String::new() } else { format!("\n{}", table(&["PORT", "ON THE HOST"], &rows)) }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Args {
     /// The session's name; taken is an error [default: the directory's name, with -2, -3 where taken]
     #[arg(long)]
     name: Option<SessionName>,
+    /// Serve the metrics of all replicas (their ports called `metrics`) on this port of the host, or on a free one
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    metrics: Option<u16>,
     /// Start another one although one of this stack runs here
     #[arg(long)]
     new: bool,
@@ -41,9 +44,10 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
         && !args.new
         && let Some(record) = running(app, &stack_file, stack.dir())?
     {
-        return attach(app, &record).await;
+        return attach(app, &record, args).await;
     }
-    let mut host = Host::start(app, &Asked { stack_file, name: args.name.clone() }).await?;
+    let mut host =
+        Host::start(app, &Asked { stack_file, name: args.name.clone(), metrics: args.metrics }).await?;
     let view = tokio::select! {
         view = host.until_ready(app) => view?,
         asked = signals.next() => {
@@ -71,13 +75,17 @@ fn running(app: &App, stack_file: &Path, dir: &Path) -> Result<Option<SessionRec
     Ok(live.pop())
 }
 
-async fn attach(app: &App, record: &SessionRecord) -> Result<ExitCode> {
+async fn attach(app: &App, record: &SessionRecord, args: &Args) -> Result<ExitCode> {
     let client = Client::new(record.control_socket.clone().unwrap_or_default());
     let mut view = client.session().await?;
     if view.state == SessionState::Starting {
         view = client.wait(WaitFor::Ready, None, std::time::Duration::from_hours(1)).await?;
     }
     app.printer.note(&format!("session {} ({}) is {} already", view.name, view.id, view.state));
+    if args.metrics.is_some() && view.metrics.is_none() {
+        app.printer
+            .note("note: it was started without --metrics, and serves none; `--new` starts another one");
+    }
     show(app, &view)?;
     Ok(ExitCode::OK)
 }
