@@ -1,5 +1,7 @@
 //! `up --metrics`: what Prometheus would read, read as strictly.
 
+#![expect(clippy::float_cmp, reason = "whole numbers are told as they are")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use belljar_model::{ErrorCode, ReplicaName};
+use belljar_model::{ErrorCode, ReplicaName, ReplicaState};
 use belljar_stack::plan::{Plan, Protocol, PublishPlan, ServicePlan};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
@@ -202,7 +202,7 @@ impl Open {
         }
         let Some(replica) = refused else { return reset(stream) };
         let mut standings = self.standings.clone();
-        let died = standings.wait_for(|standings| is_down(standings[replica].state));
+        let died = standings.wait_for(|all| all.get(replica).is_none_or(|one| is_down(one.state)));
         let code = match timeout(KNOWN_WITHIN, died).await {
             Ok(Ok(_)) => ErrorCode::ReplicaNotRunning,
             _ => ErrorCode::ReplicaNotListening,
@@ -217,7 +217,12 @@ impl Open {
     }
 
     pub(super) fn is_down(&self, replica: ReplicaIndex) -> bool {
-        is_down(self.standings.borrow()[replica].state)
+        is_down(self.standing(replica).state)
+    }
+
+    fn standing(&self, replica: ReplicaIndex) -> Standing {
+        let gone = Standing { state: ReplicaState::Exited, restarting: false };
+        self.standings.borrow().get(replica).copied().unwrap_or(gone)
     }
 
     pub(super) fn address(&self, replica: ReplicaIndex) -> SocketAddrV4 {
@@ -228,7 +233,7 @@ impl Open {
         if !self.http {
             return reset(stream);
         }
-        let standing = self.standings.borrow()[replica];
+        let standing = self.standing(replica);
         Refusal { code, replica: &self.replicas[replica].0, standing }.answer(stream).await;
     }
 
