@@ -179,7 +179,9 @@ impl Keeper<'_> {
         let proof = shape.map_or(Proof::WHOLE, |(_, _, proof)| *proof);
         match self.slots[at].1.prove(proof) {
             Ok(None) => self.hand_over(soiled.shelf, soiled.number, soiled.awaited)?,
-            Ok(Some(ProofStep::Sockets)) if soiled.since.elapsed() < CLOSES_WITHIN => {
+            // The host process closes the sockets that it had made inside, of published ports and of services of
+            // the host. One that closes in the middle of a proof waits for stragglers from then on.
+            Ok(Some(ProofStep::Sockets | ProofStep::TimeWait)) if soiled.since.elapsed() < CLOSES_WITHIN => {
                 soiled.again = Instant::now() + soiled.pause;
                 soiled.pause *= 2;
                 if soiled.awaited && soiled.since.elapsed() > AWAITED {

@@ -434,8 +434,8 @@ fn more_connections_than_descriptors_leave_the_session_alone() {
     env.stack(ECHO);
     env.command("/bin/sh", ["-c", "ulimit -n 200; exec {root}/bin/belljar up"]).run().ok();
     let port = number(&env, "echo", "echo");
-    let mut open: Vec<_> = (0..300).map(|_| TcpStream::connect(here(port)).unwrap()).collect();
-    for stream in &mut open[..40] {
+    let mut open: Vec<_> = (0..200).map(|_| TcpStream::connect(here(port)).unwrap()).collect();
+    for stream in &mut open[..30] {
         stream.set_read_timeout(Some(LONG)).unwrap();
         echoed(stream, b"inside").unwrap();
     }

@@ -32,7 +32,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// A replica that was ready and refuses a connection has most likely just died, which is known a moment later.
 const KNOWN_WITHIN: Duration = Duration::from_millis(100);
-/// Each takes two descriptors; half of those that the process may have stay for all else.
+/// What a session needs of descriptors by itself, and then some, is not for connections.
+const DESCRIPTORS_BESIDES: u64 = 64;
+/// Each connection takes two descriptors; half of those that the process may have stay for all else.
 const DESCRIPTORS_FOR_EACH: u64 = 4;
 const MOST_CONNECTIONS: u64 = 1 << 16;
 
@@ -259,7 +261,8 @@ pub(super) fn connections() -> &'static Arc<Semaphore> {
     static CONNECTIONS: OnceLock<Arc<Semaphore>> = OnceLock::new();
     CONNECTIONS.get_or_init(|| {
         let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most = (descriptors / DESCRIPTORS_FOR_EACH).clamp(8, MOST_CONNECTIONS);
+        let most = descriptors.saturating_sub(DESCRIPTORS_BESIDES) / DESCRIPTORS_FOR_EACH;
+        let most = most.clamp(4, MOST_CONNECTIONS);
         Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(Semaphore::MAX_PERMITS)))
     })
 }
