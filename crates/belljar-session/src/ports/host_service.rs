@@ -53,8 +53,7 @@ impl HostService {
     /// Until the session has ended.
     pub(crate) async fn serve(self, handle: Handle) {
         tokio::select! {
-            // Without its listener nothing goes through, and connections are refused.
-            _ = self.carry() => {}
+            () = self.carry() => {}
             _ = handle.ended() => {}
         }
     }
@@ -65,15 +64,17 @@ impl HostService {
         TcpListener::from_std(std::net::TcpListener::from(socket))
     }
 
-    async fn carry(mut self) -> io::Result<()> {
+    async fn carry(mut self) {
         let mut connections = JoinSet::new();
         loop {
-            if self.listener.is_none() {
-                self.until_it_is_there().await;
-                self.listener = Some(self.listen().await?);
-            }
             if let Some(listener) = self.listener.take() {
                 self.accept(listener, &mut connections).await;
+            }
+            self.until_it_is_there().await;
+            match self.listen().await {
+                Ok(listener) => self.listener = Some(listener),
+                // Too many descriptors, for the moment.
+                Err(_) => sleep(LONGEST_PAUSE).await,
             }
         }
     }
