@@ -87,7 +87,7 @@ fn seal<'a>(start: &Start<'a>) -> Result<Session<'a>, SandboxError> {
     tree::make(start.spec, start.identity)?;
     let slot = match (alone, start.handover) {
         (None, Some(handover)) => {
-            let slot = Slot::receive(handover, start.spec.network.replicas.len())?;
+            let slot = Slot::receive(handover, &start.spec.network)?;
             enter_network(slot.namespace(Place::Session)?)?;
             slot
         }

@@ -146,7 +146,7 @@ impl Pool {
         let Some((answer, _)) = channel::try_receive::<Answer>(keeper)? else { return Ok(None) };
         let Answer { shelf, clean: Some(number), .. } = answer else { return Ok(Some((answer, None))) };
         let network = &self.shelves.get(shelf).ok_or(SandboxError::Protocol)?.network;
-        let slot = Slot::receive(keeper, network.replicas.len())?;
+        let slot = Slot::receive(keeper, network)?;
         Ok(Some((answer, Some(Kept { shelf, number, slot }))))
     }
 

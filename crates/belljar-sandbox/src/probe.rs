@@ -158,6 +158,7 @@ fn try_all() -> Found {
             address: Ipv4Addr::new(10, 0, 0, 1),
             prefix: 24,
             replicas: vec![Ipv4Addr::new(10, 0, 0, 2)],
+            host_services: Vec::new(),
         };
         match Slot::build(&spec, home.as_fd()) {
             Ok(slot) => {

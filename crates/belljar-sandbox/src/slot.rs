@@ -20,9 +20,11 @@ use crate::zygote::{open_namespace, unshare, write};
 
 /// The network namespaces of one session.
 #[derive(Debug)]
+#[expect(clippy::struct_field_names, reason = "whose namespaces they are is what tells them apart")]
 pub(crate) struct Slot {
     session_ns: OwnedFd,
     replica_ns: Vec<OwnedFd>,
+    host_ns: Vec<OwnedFd>,
 }
 
 pub(crate) const BRIDGE: u32 = 2;
@@ -32,6 +34,8 @@ const ETH0: u32 = 2;
 /// The first port of the bridge. A pair with equal indexes at both ends would not count as urgent in the
 /// kernel's watch over carriers, and come up a second late.
 const FIRST_PORT: u32 = 100;
+/// The first of those for services of the host, beyond any replica's.
+const FIRST_HOST_PORT: u32 = 1 << 17;
 /// As many namespaces as are handed over in one message.
 const BUNDLE: usize = 200;
 /// How many chains a namespace's connections are in: 16 KiB.
@@ -51,10 +55,15 @@ impl Slot {
 
     fn build_away(network: &NetworkSpec) -> Result<Self, SandboxError> {
         let mut replica_ns = Vec::with_capacity(network.replicas.len());
-        let mut replicas = Vec::with_capacity(network.replicas.len());
-        for _ in &network.replicas {
+        let mut members = Vec::with_capacity(network.replicas.len() + network.host_services.len());
+        for address in &network.replicas {
             replica_ns.push(new_network()?);
-            replicas.push(Configuration::open()?);
+            members.push((Configuration::open()?, address));
+        }
+        let mut host_ns = Vec::with_capacity(network.host_services.len());
+        for address in &network.host_services {
+            host_ns.push(new_network()?);
+            members.push((Configuration::open()?, address));
         }
         let session_ns = new_network()?;
         let session = Configuration::open()?;
@@ -67,20 +76,24 @@ impl Slot {
             let name = format!("r{}", port - FIRST_PORT);
             batch.make_link((port, &name), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
         }
+        for (port, namespace) in (FIRST_HOST_PORT..).zip(&host_ns) {
+            let name = format!("h{}", port - FIRST_HOST_PORT);
+            batch.make_link((port, &name), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
+        }
         session.apply(batch)?;
-        for (replica, address) in replicas.iter().zip(&network.replicas) {
+        for (member, address) in members {
             let mut batch = Batch::default();
             batch.raise(Step::RaiseLoopback, LOOPBACK);
             batch.address(ETH0, *address, network.prefix);
             batch.raise(Step::MakeLink, ETH0);
-            replica.apply(batch)?;
+            member.apply(batch)?;
         }
         // Last, so that it finds its ports with a carrier and does not wait for one.
         let mut batch = Batch::default();
         batch.raise(Step::MakeBridge, BRIDGE);
         session.apply(batch)?;
         settle(&session)?;
-        Ok(Self { session_ns, replica_ns })
+        Ok(Self { session_ns, replica_ns, host_ns })
     }
 
     /// Arranges the new network namespace that we are in for a session without replicas: there is nobody to be
@@ -91,13 +104,17 @@ impl Slot {
         batch.raise(Step::RaiseLoopback, LOOPBACK);
         batch.address(LOOPBACK, network.address, 32);
         Configuration::open()?.apply(batch)?;
-        Ok(Self { session_ns: open_namespace("/proc/self/ns/net")?, replica_ns: Vec::new() })
+        Ok(Self {
+            session_ns: open_namespace("/proc/self/ns/net")?,
+            replica_ns: Vec::new(),
+            host_ns: Vec::new(),
+        })
     }
 
     /// Gives the namespaces to a session's init.
     pub(crate) fn hand_over(&self, socket: BorrowedFd<'_>) -> Result<(), SandboxError> {
-        let all: Vec<BorrowedFd<'_>> =
-            std::iter::once(&self.session_ns).chain(&self.replica_ns).map(OwnedFd::as_fd).collect();
+        let all = std::iter::once(&self.session_ns).chain(&self.replica_ns).chain(&self.host_ns);
+        let all: Vec<BorrowedFd<'_>> = all.map(OwnedFd::as_fd).collect();
         for bundle in all.chunks(BUNDLE) {
             channel::send(socket, &bundle.len(), bundle)?;
         }
@@ -105,18 +122,21 @@ impl Slot {
     }
 
     /// Takes what [`Self::hand_over`] gives.
-    pub(crate) fn receive(socket: BorrowedFd<'_>, replicas: usize) -> Result<Self, SandboxError> {
-        let mut all = Vec::with_capacity(replicas + 1);
-        while all.len() <= replicas {
+    pub(crate) fn receive(socket: BorrowedFd<'_>, network: &NetworkSpec) -> Result<Self, SandboxError> {
+        let (replicas, members) =
+            (network.replicas.len(), network.replicas.len() + network.host_services.len());
+        let mut all = Vec::with_capacity(members + 1);
+        while all.len() <= members {
             let (count, fds) = channel::receive::<usize>(socket)?;
             if fds.len() != count {
                 return Err(SandboxError::Protocol);
             }
             all.extend(fds);
         }
-        let replica_ns = all.split_off(1);
+        let mut replica_ns = all.split_off(1);
+        let host_ns = replica_ns.split_off(replicas);
         let session_ns = all.pop().ok_or(SandboxError::Protocol)?;
-        Ok(Self { session_ns, replica_ns })
+        Ok(Self { session_ns, replica_ns, host_ns })
     }
 
     /// The network namespace of a place.
@@ -127,14 +147,20 @@ impl Slot {
                 Some(namespace) => Ok(namespace.as_fd()),
                 None => Err(SandboxError::NoSuchReplica(index)),
             },
+            Place::HostService(index) => {
+                let namespace = self.host_ns.get(usize::from(index)).ok_or(SandboxError::Protocol)?;
+                Ok(namespace.as_fd())
+            }
         }
     }
 
     /// Every place with its namespace.
     pub(crate) fn places(&self) -> impl Iterator<Item = (Place, BorrowedFd<'_>)> {
         let replicas = (0..=u16::MAX).zip(&self.replica_ns);
+        let host_services = (0..=u16::MAX).zip(&self.host_ns);
         std::iter::once((Place::Session, self.session_ns.as_fd()))
             .chain(replicas.map(|(index, namespace)| (Place::Replica(index), namespace.as_fd())))
+            .chain(host_services.map(|(index, namespace)| (Place::HostService(index), namespace.as_fd())))
     }
 }
 

@@ -40,6 +40,15 @@ pub struct NetworkSpec {
     pub prefix: u8,
     /// One network namespace each, joined to the bridge. A replica is its index in this list.
     pub replicas: Vec<Ipv4Addr>,
+    /// Likewise one each, in which nothing runs: only what listens there on behalf of the host answers.
+    pub host_services: Vec<Ipv4Addr>,
+}
+
+impl NetworkSpec {
+    /// Whether nobody is joined with the session's own place.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.replicas.is_empty() && self.host_services.is_empty()
+    }
 }
 
 /// What somebody may use of the machine at most. Nothing said is no limit of this kind.
@@ -86,6 +95,8 @@ pub enum Place {
     Session,
     /// In the network namespace of the replica with this index.
     Replica(u16),
+    /// The network namespace of the service of the host with this index. No process runs there.
+    HostService(u16),
 }
 
 /// One process to start. Its standard input, output and error travel beside it as descriptors, and after them the

@@ -96,7 +96,7 @@ impl Ground {
     fn launch(&self, spec: &SessionSpec, pool: &mut Pool) -> Result<(i32, [OwnedFd; 2]), SandboxError> {
         let (host, control) = channel::pair()?;
         let mut namespaces = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
-        let handover = if spec.network.replicas.is_empty() {
+        let handover = if spec.network.is_alone() {
             namespaces |= libc::CLONE_NEWNET;
             None
         } else {

@@ -311,9 +311,8 @@ fn limits(limits: Limits) -> spec::Limits {
 
 /// Makes them reachable before anything starts that may want to reach them.
 async fn host_services(connection: &Arc<Connection>, plan: &Plan) -> Result<Vec<HostService>, LaunchError> {
-    let first = plan.replicas().count();
-    let opened = (first..).zip(&plan.host_services).map(|(place, one)| async move {
-        HostService::open(one.clone(), place, connection)
+    let opened = (0..=u16::MAX).zip(&plan.host_services).map(|(index, one)| async move {
+        HostService::open(one.clone(), index, connection)
             .await
             .map_err(|source| LaunchError::HostService { name: one.name.to_string(), source })
     });

@@ -24,6 +24,7 @@ pub(crate) fn spec(replicas: u8) -> SessionSpec {
             address: Ipv4Addr::new(10, 9, 0, 1),
             prefix: 24,
             replicas: (0..replicas).map(address).collect(),
+            host_services: Vec::new(),
         },
         filesystem: Filesystem::Host,
         private_home: None,

@@ -31,7 +31,7 @@ use crate::logs::{Log, Logs};
 use crate::machine::{Input, Order, ReplicaIndex, Report, TaskIndex};
 
 pub use command::{Command, CommandError, CommandSpec};
-pub(crate) use connection::{Connection, place};
+pub(crate) use connection::Connection;
 pub(crate) use dns::Names;
 pub use seal::network;
 pub(crate) use seal::{Sealed, seal};

@@ -53,11 +53,7 @@ pub fn network(plan: &plan::Plan) -> NetworkSpec {
     NetworkSpec {
         address: plan.address,
         prefix: plan.prefix,
-        // Services of the host have a place each, as replicas have, after theirs.
-        replicas: plan
-            .replicas()
-            .map(|replica| replica.address)
-            .chain(plan.host_services.iter().map(|service| service.address))
-            .collect(),
+        replicas: plan.replicas().map(|replica| replica.address).collect(),
+        host_services: plan.host_services.iter().map(|service| service.address).collect(),
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use belljar_sandbox::spec::SocketSpec;
+use belljar_sandbox::spec::{Place, SocketSpec};
 use belljar_stack::plan::{HostPort, HostServicePlan};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -17,8 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::gate::connections;
 use super::relay::{is_of_the_peer, relay, reset};
 use crate::driver::Handle;
-use crate::machine::ReplicaIndex;
-use crate::native::{Connection, place};
+use crate::native::Connection;
 
 /// The start of a session waits this long to learn whether the host's end is there.
 const FIRST_TRY: Duration = Duration::from_millis(500);
@@ -31,18 +30,19 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// One service of the host, and where it is shown.
 pub(crate) struct HostService {
     plan: HostServicePlan,
-    place: ReplicaIndex,
+    place: Place,
     connection: Arc<Connection>,
     listener: Option<TcpListener>,
 }
 
 impl HostService {
-    /// Makes it reachable, if the host's end is there. `place` is its network's among those of the replicas.
+    /// Makes it reachable, if the host's end is there. `index` is its own among those of the plan.
     pub(crate) async fn open(
         plan: HostServicePlan,
-        place: ReplicaIndex,
+        index: u16,
         connection: &Arc<Connection>,
     ) -> io::Result<Self> {
+        let place = Place::HostService(index);
         let mut service = Self { plan, place, connection: Arc::clone(connection), listener: None };
         if let Ok(Ok(_)) = timeout(FIRST_TRY, reach(&service.plan.target)).await {
             service.listener = Some(service.listen().await?);
@@ -59,7 +59,7 @@ impl HostService {
     }
 
     async fn listen(&self) -> io::Result<TcpListener> {
-        let spec = SocketSpec::TcpListening(place(self.place), self.plan.address, self.plan.port);
+        let spec = SocketSpec::TcpListening(self.place, self.plan.address, self.plan.port);
         let socket = self.connection.socket(spec).await.map_err(io::Error::other)?;
         TcpListener::from_std(std::net::TcpListener::from(socket))
     }

@@ -19,6 +19,7 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("sessions do not see each other", apart),
     ("a listener is seen when it listens, and not before", listening),
     ("sockets are made where they are asked for", sockets),
+    ("a service of the host has a network with nothing else in it", host_services),
     ("a datagram socket takes what a replica sends", datagrams),
 ];
 
@@ -126,6 +127,36 @@ fn sockets(zygote: &Zygote) {
     let taken =
         session.ask(Ask::Socket(SocketSpec::UdpBound(Place::Session, Ipv4Addr::new(10, 9, 0, 1), 53)));
     assert!(matches!(taken, Err(SandboxError::Os { errno: libc::EADDRINUSE, .. })), "{taken:?}");
+}
+
+fn host_services(zygote: &Zygote) {
+    // Without a replica too.
+    for replicas in [0, 1] {
+        let mut spec = spec(replicas);
+        spec.network.host_services = vec![Ipv4Addr::new(10, 9, 0, 200), Ipv4Addr::new(10, 9, 0, 201)];
+        let session = Session::new(zygote, &spec);
+        let second = spec.network.host_services[1];
+        let _listener = session.socket(SocketSpec::TcpListening(Place::HostService(1), second, 5000));
+        let from = [Place::Session, Place::Replica(0)];
+        for place in &from[..=usize::from(replicas)] {
+            let connect = |address: Ipv4Addr, port: u16| {
+                let socket = session.socket(SocketSpec::Tcp(*place));
+                let to = std::net::SocketAddrV4::new(address, port);
+                assert_eq!(rustix::net::connect(&socket, &to), Err(Errno::INPROGRESS));
+                socket
+            };
+            let there = connect(second, 5000);
+            eventually("it is connected", || rustix::net::getpeername(&there).is_ok());
+            for (address, port) in [(second, 5001), (spec.network.host_services[0], 5000)] {
+                let nobody = connect(address, port);
+                eventually("it is refused", || {
+                    recv(&nobody, &mut [0; 1], RecvFlags::empty()) == Err(Errno::CONNREFUSED)
+                });
+            }
+        }
+        let beyond = SocketSpec::Tcp(Place::HostService(2));
+        assert_eq!(session.ask(Ask::Socket(beyond)).err(), Some(SandboxError::Protocol));
+    }
 }
 
 fn datagrams(zygote: &Zygote) {

@@ -26,7 +26,12 @@ const FIRST: Place = Place::Replica(0);
 fn shape(number: u8) -> SessionSpec {
     let address = |last| Ipv4Addr::new(10, 44, number, last);
     SessionSpec {
-        network: NetworkSpec { address: address(1), prefix: 24, replicas: vec![address(2), address(3)] },
+        network: NetworkSpec {
+            address: address(1),
+            prefix: 24,
+            replicas: vec![address(2), address(3)],
+            host_services: Vec::new(),
+        },
         ..spec(0)
     }
 }
