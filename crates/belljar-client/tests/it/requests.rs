@@ -26,7 +26,6 @@ fn view(state: SessionState) -> SessionView {
         services: [].into(),
         tasks: [].into(),
         metrics: None,
-        metrics: None,
     }
 }
 
