@@ -133,7 +133,14 @@ fn name_the_holder(error: LaunchError, store: &Store) -> CliError {
         Some(one) => {
             let hint =
                 format!("that is session {} ({}): `belljar down {}` ends it", one.name, one.id, one.id);
-            error.hint(hint)
+            match error {
+                // Before what is said to everybody.
+                CliError::Failure(mut failure) => {
+                    failure.hints.insert(0, hint);
+                    CliError::Failure(failure)
+                }
+                other => other,
+            }
         }
         None => error,
     }

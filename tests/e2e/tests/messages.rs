@@ -104,3 +104,32 @@ fn a_wait_that_runs_out() {
     (wait-timed-out)
     ");
 }
+
+#[test]
+fn a_port_of_the_host_that_is_taken() {
+    let env = world!();
+    let port = 12000 + std::process::id() % 20000;
+    let stack = "[service.api]\nrun = \"{fixture} http --port 80\"\nports = { http = 80, admin = 81 }\n\
+                 ready = { tcp = \"http\" }\npublish = { http = PORT }\n";
+    env.stack(&stack.replace("PORT", &port.to_string()));
+    env.up();
+    let shown = env.run("up --new").shown().replace(&port.to_string(), "PORT");
+    assert_snapshot!(shown, @r#"
+    exit: 7
+    --- stdout
+    --- stderr
+    error: port PORT of the host, asked for by `api:http`, is taken: process PID (belljar --state-dir [ROOT]/state __host) listens there
+    hint: that is session project (ID): `belljar down ID` ends it
+    hint: ask for another number, or for any that is free: `publish = ["http"]`
+    (port-taken)
+    "#);
+    assert_snapshot!(env.run("url api:admin").shown(), @r#"
+    exit: 6
+    --- stdout
+    --- stderr
+    error: port `admin` of api is not published on the host
+    hint: `publish = ["admin"]` in `[service.api]` does that
+    hint: inside of the session it can be reached: `belljar url --inside`, `belljar exec -- CMD`
+    (port-not-published)
+    "#);
+}

@@ -59,14 +59,26 @@ fn process_with(socket: &str) -> Option<(i32, String)> {
             return None;
         }
         let command = fs_err::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        Some((pid, command.trim_end().chars().take(80).collect()))
+        Some((pid, short(&String::from_utf8_lossy(&command))))
     })
+}
+
+/// A command line for people: the program without its directory, and not too much of the rest.
+fn short(command: &str) -> String {
+    let (program, rest) = command.split_once('\0').unwrap_or((command, ""));
+    let program = program.rsplit('/').next().unwrap_or(program);
+    format!("{program} {}", rest.replace('\0', " ")).trim_end().chars().take(80).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_line_is_shortened() {
+        assert_eq!(short("/usr/bin/python3\0-m\0http.server\0"), "python3 -m http.server");
+        assert_eq!(short("nginx"), "nginx");
+    }
 
     #[test]
     fn a_row_of_the_kernels_table_is_read() {
