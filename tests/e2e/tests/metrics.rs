@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
-use belljar_e2e::{LONG, TestEnv, eventually, world};
+use belljar_e2e::{LONG, TestEnv, eventually, needs, world};
 use belljar_model::ErrorCode;
 
 const STACK: &str = "[service.api]\nrun = \"{fixture} http --port 9100 --name ${self.name}\"\nports = { metrics = 9100 }\n\
@@ -173,6 +173,23 @@ fn one_that_says_it_wrongly_or_not_at_all_hurts_nobody() {
     let all = scraped(&env);
     assert_eq!((value(&all, "belljar_up", "broken-1"), value(&all, "belljar_up", "good-1")), (0.0, 1.0));
     assert_eq!(state(&all, "broken-1"), "paused");
+}
+
+#[test]
+fn what_real_servers_tell_is_understood() {
+    let env = world!();
+    needs!("etcd", "haproxy");
+    env.stack(
+        "[service.kv]\nuse = \"etcd\"\n[service.web]\nrun = \"{fixture} http --port 80\"\nports = { http = 80 }\n\
+         [service.front]\nuse = \"haproxy\"\nwith = { upstream = \"web\" }\nafter = [\"web\"]\nreplicas = 2\n",
+    );
+    env.run("up --metrics").ok();
+    let all = scraped(&env);
+    for replica in ["kv-1", "front-1", "front-2"] {
+        assert_eq!(value(&all, "belljar_up", replica), 1.0, "{replica}");
+    }
+    assert_eq!(value(&all, "etcd_server_has_leader", "kv-1"), 1.0);
+    assert_eq!(all["haproxy_process_uptime_seconds"].len(), 2);
 }
 
 #[test]

@@ -500,6 +500,38 @@ fn a_client_of_the_host_uses_a_web_server() {
 }
 
 #[test]
+fn requests_on_one_connection_reach_nginx_and_what_is_behind_it() {
+    let env = world!();
+    needs!("nginx", "curl");
+    env.write("public/page", "a page\n");
+    env.stack(&format!(
+        "{}[service.front]\nuse = \"nginx\"\nwith = {{ upstream = \"web\", root = \"public\" }}\nafter = [\"web\"]\n\
+         publish = [\"http\"]\n",
+        WEB.replace("publish = [\"http\"]\n", "").replace("replicas = 3", "replicas = 1")
+    ));
+    env.up();
+    let url = env.run("url front").ok().stdout.trim().to_owned();
+    let curl = |paths: &[&str]| {
+        let urls = paths.iter().map(|path| format!("{url}/{path}")).collect::<Vec<_>>();
+        let urls = urls.iter().map(String::as_str);
+        env.command("curl", ["-sS", "-w", " %{num_connects} "].into_iter().chain(urls)).run()
+    };
+    // The second and the third request need no connection of their own.
+    curl(&["page", "health", "page"]).ok().prints_exactly("a page\n 1 ready 0 a page\n 0 ");
+    env.run("pause front").ok();
+    // Silence is silence, from here too.
+    let mut silent = TcpStream::connect(here(number(&env, "front", "http"))).unwrap();
+    silent.write_all(b"GET /page HTTP/1.0\r\n\r\n").unwrap();
+    silent.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert_eq!(silent.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    env.run("resume front").ok();
+    silent.set_read_timeout(Some(LONG)).unwrap();
+    let mut answer = String::new();
+    silent.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with("a page\n"), "{answer}");
+}
+
+#[test]
 fn url_tells_what_to_open_from_where_it_is_asked() {
     let env = world!();
     env.stack(&format!(
