@@ -50,6 +50,7 @@ pub(crate) fn context() -> Context {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
+        leased: None,
     }
 }
 
