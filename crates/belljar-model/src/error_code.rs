@@ -54,6 +54,7 @@ error_codes! {
     SessionNotReady = "session-not-ready", NOT_READY, "The session did not become ready";
     ReplicaNotFound = "replica-not-found", NOT_FOUND, "The session has no such replica or service";
     ReplicaNotRunning = "replica-not-running", CONFLICT, "The replica has no live process";
+    PortsExhausted = "ports-exhausted", UNSUPPORTED, "A session in shared isolation needs more ports than are free to be leased";
     PortNotFound = "port-not-found", NOT_FOUND, "The service has no such port";
     CommandNotFound = "command-not-found", COMMAND_NOT_FOUND, "The command is not on the PATH";
     CommandNotExecutable = "command-not-executable", NOT_EXECUTABLE, "The command cannot be executed";
