@@ -23,3 +23,16 @@ pub fn identity() -> Identity {
         gid: plain(rustix::process::getegid().as_raw()),
     }
 }
+
+/// Who replicas become in shared isolation where the caller is root: `nobody`, whom every system knows. A name is
+/// needed, and without a file tree of its own the session cannot make one up. None where the caller is a plain
+/// user already, or the system has no `nobody`.
+pub fn plain_identity() -> Option<Identity> {
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = users.lines().find(|line| line.starts_with("nobody:"))?;
+    let mut numbers = line.split(':').skip(2).map(str::parse);
+    Some(Identity { uid: numbers.next()?.ok()?, gid: numbers.next()?.ok()? })
+}

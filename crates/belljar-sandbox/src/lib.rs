@@ -22,10 +22,12 @@ mod error;
 pub mod floor;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod host;
 mod identity;
 mod init;
 mod keeper;
+mod kin;
 mod limits;
 mod mount;
 mod netlink;
@@ -43,13 +45,14 @@ mod survey;
 mod sys;
 mod target;
 mod tree;
+pub mod warden;
 mod zygote;
 
 pub use cgroup::{Groups, LimitError, LimitPlan};
-pub use diag::is_listening;
+pub use diag::{Listener, is_listening, listener};
 pub use error::{SandboxError, Step};
 pub use host::{Init, Zygote};
-pub use identity::{Identity, identity};
+pub use identity::{Identity, identity, plain_identity};
 pub use probe::{Capability, probe};
 #[doc(hidden)]
 pub use proof::{Proof, ProofStep};
