@@ -16,6 +16,7 @@ mod native;
 pub mod openapi;
 mod ready_fd;
 pub mod session;
+pub mod shared;
 mod terminal;
 pub mod timeline;
 

@@ -14,7 +14,7 @@ use belljar_model::{
     StackName, TaskName, TaskState,
 };
 use belljar_stack::plan::{
-    Boot, Check, Condition, Dependency, Filesystem, Home, Limits, Plan, ReadyPlan, ReplicaPlan,
+    Boot, Check, Condition, Dependency, Filesystem, Home, Isolation, Limits, Plan, ReadyPlan, ReplicaPlan,
     RestartPolicy, ServicePlan, StopPlan, TaskPlan, UnitName,
 };
 use proptest::prelude::*;
@@ -26,6 +26,7 @@ fn service(name: &str, replicas: u16) -> ServicePlan {
     let replicas = (1..=replicas).map(|number| ReplicaPlan {
         name: belljar_model::ReplicaName::of(&name, number),
         address: Ipv4Addr::new(10, 77, 1, 1),
+        ports: Vec::new(),
         argv: vec!["true".to_owned()],
         init: None,
         env: BTreeMap::new(),
@@ -91,6 +92,7 @@ impl World {
             services,
             tasks,
             suites: Vec::new(),
+            isolation: Isolation::Sealed,
             order: Vec::new(),
             address: Ipv4Addr::new(10, 77, 0, 1),
             prefix: 16,

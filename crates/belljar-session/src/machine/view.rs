@@ -11,14 +11,8 @@ impl Machine {
     pub fn view(&self, seq: u64) -> SessionView {
         let mut services = BTreeMap::new();
         for (index, service) in self.plan.services.iter().enumerate() {
-            let ports: BTreeMap<String, u16> =
-                service.ports.iter().map(|port| (port.name.clone(), port.port)).collect();
-            let replicas = self
-                .replicas
-                .iter()
-                .filter(|one| one.service == index)
-                .map(|one| one.view(ports.clone()))
-                .collect();
+            let replicas =
+                self.replicas.iter().filter(|one| one.service == index).map(Replica::view).collect();
             let url = service.outputs.get("url").cloned();
             services.insert(service.name.clone(), ServiceView { replicas, url });
         }
@@ -37,12 +31,12 @@ impl Machine {
 }
 
 impl Replica {
-    fn view(&self, ports: BTreeMap<String, u16>) -> ReplicaView {
+    fn view(&self) -> ReplicaView {
         ReplicaView {
             name: self.plan.name.clone(),
             state: self.state,
             host: self.plan.address.to_string(),
-            ports,
+            ports: self.plan.ports.iter().map(|port| (port.name.clone(), port.port)).collect(),
             published: BTreeMap::new(),
             generation: self.generation,
             pid: self.pid,
