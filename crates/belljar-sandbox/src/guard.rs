@@ -49,16 +49,16 @@ pub(crate) fn start(
     let warden = rustix::process::getpid();
     let (told, failure) = spawn::word_pipe()?;
     let guard = sys::spawn(0, || {
-        let kept = [control, teller.as_fd()];
-        let life = take_place(warden)
-            .and_then(|signals| {
-                let program = sys::spawn(0, || spawn::run_shared(spec, &passed, &failure, descriptors))
-                    .during(Step::Fork)?;
-                sys::close_all_but(&[kept[0], kept[1], signals.as_fd()]).during(Step::CloseDescriptors)?;
-                tell(teller.as_fd(), STARTED, program.pid);
-                Ok((signals, program.pid))
-            })
-            .map(|(signals, program)| attend(signals.as_fd(), teller.as_fd(), program));
+        let life = take_place(warden).and_then(|signals| {
+            // Its end is told by `wait`: of the descriptor nothing may be left to be closed twice.
+            let program = sys::spawn(0, || spawn::run_shared(spec, &passed, &failure, descriptors))
+                .map(|child| child.pid);
+            let program = program.during(Step::Fork)?;
+            sys::close_all_but(&[control, teller.as_fd(), signals.as_fd()]).during(Step::CloseDescriptors)?;
+            tell(teller.as_fd(), STARTED, program);
+            attend(signals.as_fd(), teller.as_fd(), program);
+            Ok(())
+        });
         // Without its warden there is nobody to tell.
         i32::from(life.is_err())
     })

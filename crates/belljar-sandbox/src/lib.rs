@@ -53,7 +53,7 @@ pub use diag::{Listener, is_listening, listener};
 pub use error::{SandboxError, Step};
 pub use host::{Init, Zygote};
 pub use identity::{Identity, identity, plain_identity};
-pub use probe::{Capability, probe};
+pub use probe::{Capability, probe, why_not_sealed};
 #[doc(hidden)]
 pub use proof::{Proof, ProofStep};
 pub use protocol::{Answer, Ask, Message, ProcessInfo, Request};

@@ -36,7 +36,7 @@ pub struct Capability {
 
 /// Tries everything. Takes some milliseconds, and leaves nothing behind.
 pub fn probe() -> Vec<Capability> {
-    let found = try_in_child();
+    let found = try_in_child(Depth::Everything);
     let why = |trial: Trial| match &found {
         Ok(found) => match found.get(&trial) {
             Some(Ok(())) => None,
@@ -50,6 +50,20 @@ pub fn probe() -> Vec<Capability> {
         Capability { name, works: why.is_none(), why, cost }
     });
     tried.chain(limits()).collect()
+}
+
+/// Why sessions cannot be sealed on this machine, if that is so. Tries less than [`probe`]: nothing that others on
+/// the machine could notice.
+pub fn why_not_sealed() -> Option<String> {
+    let needed = TRIALS.iter().filter(|(.., cost)| *cost == NO_SEAL);
+    match try_in_child(Depth::Namespaces) {
+        Ok(found) => needed.into_iter().find_map(|(trial, name, _)| match found.get(trial) {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(error.to_string()),
+            None => Some(format!("there are no {name}")),
+        }),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 fn limits() -> impl Iterator<Item = Capability> {
@@ -82,7 +96,14 @@ enum Trial {
     Filter,
 }
 
-const NO_SEAL: &str = "no sealed sessions, and so no sessions at all in this version";
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Namespaces,
+    Everything,
+}
+
+const NO_SEAL: &str = "no sealed sessions: isolation is shared, on the host's network and files";
 const TRIALS: &[(Trial, &str, &str)] = &[
     (Trial::Users, "user namespaces", NO_SEAL),
     (Trial::Pids, "pid namespaces", NO_SEAL),
@@ -105,12 +126,12 @@ const TRIALS: &[(Trial, &str, &str)] = &[
 
 type Found = HashMap<Trial, Result<(), SandboxError>>;
 
-fn try_in_child() -> Result<Found, SandboxError> {
+fn try_in_child(depth: Depth) -> Result<Found, SandboxError> {
     let (ours, theirs) = channel::pair()?;
     let pid = sys::fork_beside_threads(|| {
         let found = tie_to_parent()
             .and_then(|()| sys::close_all_but(&[theirs.as_fd()]).during(Step::CloseDescriptors))
-            .map(|()| try_all());
+            .map(|()| try_all(depth));
         i32::from(found.and_then(|found| channel::send(theirs.as_fd(), &pairs(found), &[])).is_err())
     })
     .during(Step::Fork)?;
@@ -133,7 +154,7 @@ fn receive(socket: std::os::fd::BorrowedFd<'_>) -> Result<Found, SandboxError> {
 }
 
 /// In the child: what the zygote does, and what it and inits do in it.
-fn try_all() -> Found {
+fn try_all(depth: Depth) -> Found {
     let mut found = Found::new();
     let tun = rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     found.insert(Trial::Tun, tun.map(drop).during_at(Step::OpenTun, "/dev/net/tun"));
@@ -153,7 +174,7 @@ fn try_all() -> Found {
         found.insert(trial, sys::spawn(flag, || 0).map(drop).during(Step::CloneInit));
     }
     let network = slot::home();
-    if let Ok(home) = &network {
+    if let (Ok(home), Depth::Everything) = (&network, depth) {
         let spec = NetworkSpec {
             address: Ipv4Addr::new(10, 0, 0, 1),
             prefix: 24,

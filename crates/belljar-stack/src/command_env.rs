@@ -2,17 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use belljar_model::ReplicaName;
-
 use crate::plan::ServicePlan;
 
 /// `DB_HOST`, `DB_PORT`, `DB_ADDR`, `DB_URL` and `DB_REPLICAS` for every service, and `API_2_HOST` and so on for
 /// every replica. What a service has not got as one thing is left out, so that nobody is told half of it: in
 /// shared isolation each of several replicas has a port of its own, and the service none.
-pub(crate) fn command_env(
-    services: &[ServicePlan],
-    urls: &BTreeMap<ReplicaName, String>,
-) -> BTreeMap<String, String> {
+pub(crate) fn command_env(services: &[ServicePlan]) -> BTreeMap<String, String> {
     let mut env = BTreeMap::new();
     for service in services {
         let prefix = prefix(service.name.as_str());
@@ -27,7 +22,7 @@ pub(crate) fn command_env(
         for one in &service.replicas {
             let port = one.ports.first().map(|one| one.port);
             let name = one.name.as_str();
-            tell(&mut env, &self::prefix(name), &host(name), port, urls.get(&one.name));
+            tell(&mut env, &self::prefix(name), &host(name), port, one.url.as_ref());
         }
     }
     env

@@ -1,6 +1,5 @@
 //! What isolation decides about a plan: addresses and ports, and what only a sealed session can carry out.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
@@ -16,7 +15,7 @@ use crate::resolve::{Own, output_names};
 /// Directories of a session in which generated files may lie that nothing but a mount could show elsewhere.
 const OWN_DIRS: &[&str] = &["volumes", "files"];
 
-impl Planner<'_> {
+impl<'a> Planner<'a> {
     /// The isolation of the session; while the stack is only checked, the one that the stack asks for.
     pub(crate) fn isolation(&self) -> Isolation {
         match self.given {
@@ -73,21 +72,10 @@ impl Planner<'_> {
         self.isolation() == Isolation::Sealed || service.replicas.unwrap_or(1) == 1
     }
 
-    /// The URL of each replica that has one.
-    pub(crate) fn replica_urls(&mut self) -> BTreeMap<ReplicaName, String> {
-        let stack = self.stack;
-        let mut urls = BTreeMap::new();
-        for service in &stack.services {
-            if !output_names(service).iter().any(|name| name == "url") {
-                continue;
-            }
-            for number in 1..=service.replicas.unwrap_or(1) {
-                if let Some(url) = self.output(Own::Replica(service, number), "url") {
-                    urls.insert(ReplicaName::of(&service.name, number), url);
-                }
-            }
-        }
-        urls
+    /// The URL of one replica, where its service has one.
+    pub(crate) fn replica_url(&mut self, service: &'a ServiceDecl, number: u16) -> Option<String> {
+        let has_url = output_names(service).iter().any(|name| name == "url");
+        has_url.then(|| self.output(Own::Replica(service, number), "url"))?
     }
 
     /// Tells what shared isolation cannot carry out.

@@ -200,6 +200,8 @@ pub struct ReplicaPlan {
     pub address: Ipv4Addr,
     /// In the order of the file. In shared isolation each replica has its own numbers.
     pub ports: Vec<PortPlan>,
+    /// Its own, where its service has one.
+    pub url: Option<String>,
     pub argv: Vec<String>,
     /// Runs once, before the first start, in the replica's own place: `initdb`.
     pub init: Option<Vec<String>>,

@@ -93,7 +93,6 @@ impl<'a> Planner<'a> {
         let order = self.order();
         let services: Vec<_> =
             (1..).zip(&stack.services).map(|(place, one)| self.service(place, one)).collect();
-        let urls = self.replica_urls();
         let tasks = stack.tasks.iter().map(|one| self.task(one)).collect();
         let suites = stack.suites.iter().map(|one| self.suite(one)).collect();
         let (address, prefix) = match self.isolation() {
@@ -107,7 +106,7 @@ impl<'a> Planner<'a> {
             filesystem: stack.filesystem,
             home: stack.home,
             limits: stack.limits,
-            command_env: command_env::command_env(&services, &urls),
+            command_env: command_env::command_env(&services),
             services,
             tasks,
             suites,
@@ -216,6 +215,7 @@ impl<'a> Planner<'a> {
             name: ReplicaName::of(&service.name, number),
             address: self.address(place, number),
             ports: self.ports(service, number),
+            url: self.replica_url(service, number),
             argv,
             init,
             env: self.environment(&service.process, own),

@@ -27,6 +27,7 @@ fn service(name: &str, replicas: u16) -> ServicePlan {
         name: belljar_model::ReplicaName::of(&name, number),
         address: Ipv4Addr::new(10, 77, 1, 1),
         ports: Vec::new(),
+        url: None,
         argv: vec!["true".to_owned()],
         init: None,
         env: BTreeMap::new(),

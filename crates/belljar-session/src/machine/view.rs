@@ -37,6 +37,7 @@ impl Replica {
             state: self.state,
             host: self.plan.address.to_string(),
             ports: self.plan.ports.iter().map(|port| (port.name.clone(), port.port)).collect(),
+            url: self.plan.url.clone(),
             published: BTreeMap::new(),
             generation: self.generation,
             pid: self.pid,

@@ -14,6 +14,7 @@ use belljar_store::{NameWish, SessionKind};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 
+use super::isolation;
 use crate::app::App;
 use crate::error::{CliError, Result, internal};
 use crate::hosting::{self, Hosted, Launch};
@@ -28,12 +29,15 @@ pub(crate) struct Asked {
     pub(crate) stack_file: PathBuf,
     /// Exactly this name, else one like the directory's.
     pub(crate) name: Option<SessionName>,
+    /// However tight, else what the stack says.
+    pub(crate) isolation: Option<isolation::Word>,
 }
 
 /// What we tell `up`, a line each.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Told {
+    Note(String),
     Event(Box<Event>),
     Ready(Box<SessionView>),
     Failed(ErrorView),
@@ -88,8 +92,11 @@ async fn start(app: &App, zygote: &Arc<Zygote>, asked: Asked) -> Result<Hosted> 
         Some(name) => NameWish::Exactly(name),
         None => NameWish::Like(hosting::name_like(stack.dir())),
     };
-    let launch = Launch { stack_file: asked.stack_file, stack, name, kind: SessionKind::Up };
-    hosting::launch(app, zygote, launch).await
+    let isolation = asked.isolation.map(Into::into);
+    let launch = Launch { stack_file: asked.stack_file, stack, name, kind: SessionKind::Up, isolation };
+    // Where nobody listens any more, that is found out later.
+    let note = |text: &str| drop(tell(&Told::Note(text.to_owned())));
+    hosting::launch(app, zygote, launch, note).await
 }
 
 /// The ready session; an error to tell; or nothing, where nobody listens any more.

@@ -48,18 +48,23 @@ fn url(
     replica: Option<&ReplicaView>,
     port: Option<&str>,
 ) -> Result<String> {
-    if let (Some(url), None) = (&service.url, port) {
-        // The service's own URL, for the one replica where one is meant.
-        return Ok(match replica {
-            Some(_) => url
-                .replace(&format!("//{service_name}:"), &format!("//{name}:"))
-                .replace(&format!("@{service_name}:"), &format!("@{name}:")),
-            None => url.clone(),
-        });
+    let own = replica.map_or(&service.url, |one| &one.url);
+    if let (Some(url), None) = (own, port) {
+        return Ok(url.clone());
     }
-    let Some(ports) = service.replicas.first().map(|one| &one.ports) else {
+    let numbers = |one: &ReplicaView| one.ports.clone();
+    if replica.is_none() && service.replicas.windows(2).any(|two| numbers(&two[0]) != numbers(&two[1])) {
+        let message = format!("every replica of {service_name} has ports of its own in shared isolation");
+        return Err(
+            CliError::new(ErrorCode::PortNotFound, message).hint(format!("name one: `{service_name}-1`"))
+        );
+    }
+    let Some(one) = replica.or(service.replicas.first()) else {
         return Err(CliError::new(ErrorCode::PortNotFound, format!("service {service_name} has no replica")));
     };
+    let ports = &one.ports;
+    // Names are known inside of sealed sessions.
+    let host = if one.host == "127.0.0.1" { one.host.as_str() } else { name };
     let found = match port {
         Some(port) => ports.get_key_value(port),
         None if ports.len() == 1 => ports.iter().next(),
@@ -67,8 +72,8 @@ fn url(
     };
     let names: Vec<&str> = ports.keys().map(String::as_str).collect();
     match found {
-        Some((port_name, port)) if port_name.starts_with("http") => Ok(format!("http://{name}:{port}")),
-        Some((_, port)) => Ok(format!("{name}:{port}")),
+        Some((port_name, port)) if port_name.starts_with("http") => Ok(format!("http://{host}:{port}")),
+        Some((_, port)) => Ok(format!("{host}:{port}")),
         None => {
             let message = match port {
                 Some(port) => format!("service {service_name} has no port `{port}`"),
