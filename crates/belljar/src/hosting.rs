@@ -112,10 +112,7 @@ pub(crate) async fn launch(
     let asked = launch.isolation.or(launch.stack.isolation());
     let place =
         Launching { app, zygote, store: &store, stack: Arc::new(launch.stack), owned: &owned, runtime };
-    let launched = match asked {
-        Some(isolation) => place.launch(isolation).await.and_then(|launched| Ok(launched?)),
-        None => place.launch_as_tight_as_can_be(note).await,
-    };
+    let launched = place.carry_out(asked, note).await;
     let runtime = place.runtime;
     match launched {
         Ok(session) => {
@@ -142,6 +139,14 @@ struct Launching<'a> {
 }
 
 impl Launching<'_> {
+    async fn carry_out(&self, asked: Option<Isolation>, note: impl Fn(&str)) -> Result<Session> {
+        self.runtime.create_session(self.owned.id())?;
+        match asked {
+            Some(isolation) => Ok(self.launch(isolation).await??),
+            None => self.launch_as_tight_as_can_be(note).await,
+        }
+    }
+
     /// Sealed where this machine can. It is tried by doing it: only what has failed is looked into.
     async fn launch_as_tight_as_can_be(&self, note: impl Fn(&str)) -> Result<Session> {
         match self.launch(Isolation::Sealed).await? {
@@ -174,7 +179,6 @@ impl Launching<'_> {
 
     fn config(&self, plan: Plan, shared: Option<Ground>) -> Result<Config> {
         let Self { app, owned, runtime, .. } = self;
-        runtime.create_session(owned.id())?;
         Ok(Config {
             plan: Arc::new(plan),
             shared,

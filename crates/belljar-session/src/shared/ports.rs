@@ -149,7 +149,9 @@ impl Ports {
             }
             let taken = || TakenPort { port: port.clone(), number: one.number };
             let held = one.held.as_ref().ok_or_else(taken)?;
-            listen(held, BACKLOG).map_err(|_| taken())?;
+            // Connections of an earlier life may still be on their way out. A listener keeps others away all the same.
+            let listens = sockopt::set_socket_reuseaddr(held, true).and_then(|()| listen(held, BACKLOG));
+            listens.map_err(|_| taken())?;
             listeners.push((port.clone(), held.try_clone().map_err(|_| taken())?));
         }
         Ok(listeners)
@@ -161,7 +163,11 @@ impl Ports {
         for ((_, port), one) in self.lock().iter_mut().filter(|((owner, _), _)| owner == replica) {
             match &one.held {
                 // Nobody is there to take connections any more: they are refused, and the port stays ours.
-                Some(held) if one.listen => drop(shutdown(held, Shutdown::Read)),
+                Some(held) if one.listen => {
+                    // It fails where it does not listen.
+                    let _ = shutdown(held, Shutdown::Read);
+                    let _ = sockopt::set_socket_reuseaddr(held, false);
+                }
                 Some(_) => {}
                 None => match hold_again(one.protocol, one.listen, one.number) {
                     Ok(held) => one.held = Some(held),
@@ -337,8 +343,11 @@ mod tests {
         for _ in 0..3 {
             let listeners = ports.hand_over(&replica).unwrap();
             assert_eq!(listeners.len(), 1);
-            assert!(connects());
-            drop(listeners);
+            // Served and closed by us: what is left of it must not be in the way of the next start.
+            let client = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, number)).unwrap();
+            let server = std::net::TcpListener::from(listeners.into_iter().next().unwrap().1);
+            drop(server.accept().unwrap());
+            drop((client, server));
             ports.hold(&replica).unwrap();
             assert!(!connects());
             assert!(hold(Protocol::Tcp, false, number).is_err(), "it is bound all the time");
