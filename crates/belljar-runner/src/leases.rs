@@ -1,6 +1,6 @@
 //! The leases of one session, in the store.
 
-use std::error::Error;
+use std::error::Error as _;
 use std::sync::Arc;
 
 use belljar_model::SessionId;

@@ -29,6 +29,7 @@ mod init;
 mod keeper;
 mod kin;
 mod limits;
+mod machine;
 mod mount;
 mod netlink;
 mod overlay;
@@ -53,6 +54,7 @@ pub use diag::{Listener, is_listening, listener};
 pub use error::{SandboxError, Step};
 pub use host::{Init, Zygote};
 pub use identity::{Identity, identity, plain_identity};
+pub use machine::surroundings;
 pub use probe::{Capability, probe, why_not_sealed};
 #[doc(hidden)]
 pub use proof::{Proof, ProofStep};

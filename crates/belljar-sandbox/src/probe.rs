@@ -16,6 +16,7 @@ use crate::cgroup;
 use crate::channel;
 use crate::error::{During as _, SandboxError, Step};
 use crate::identity::identity;
+use crate::machine;
 use crate::mount;
 use crate::proof::{Proof, Provable};
 use crate::slot::{self, Slot};
@@ -40,7 +41,7 @@ pub fn probe() -> Vec<Capability> {
     let why = |trial: Trial| match &found {
         Ok(found) => match found.get(&trial) {
             Some(Ok(())) => None,
-            Some(Err(error)) => Some(error.to_string()),
+            Some(Err(error)) => Some(because(trial, error)),
             None => Some("it could not be tried: what it stands on does not work".to_owned()),
         },
         Err(error) => Some(error.to_string()),
@@ -59,11 +60,17 @@ pub fn why_not_sealed() -> Option<String> {
     match try_in_child(Depth::Namespaces) {
         Ok(found) => needed.into_iter().find_map(|(trial, name, _)| match found.get(trial) {
             Some(Ok(())) => None,
-            Some(Err(error)) => Some(error.to_string()),
+            Some(Err(error)) => Some(because(*trial, error)),
             None => Some(format!("there are no {name}")),
         }),
         Err(error) => Some(error.to_string()),
     }
+}
+
+/// The kernel's word, and the settings of the machine that may be behind it.
+fn because(trial: Trial, error: &SandboxError) -> String {
+    let settings = if trial == Trial::Users { machine::userns_settings() } else { Vec::new() };
+    std::iter::once(error.to_string()).chain(settings).collect::<Vec<_>>().join("; ")
 }
 
 fn limits() -> impl Iterator<Item = Capability> {

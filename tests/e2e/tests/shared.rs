@@ -58,6 +58,13 @@ fn where_namespaces_are_refused_isolation_is_shared_and_says_so() {
         .run()
         .ends_with(125)
         .complains(&["cannot make a user namespace"]);
+    // `doctor` says why, as far as the machine tells.
+    let doctor = refused(&env, "doctor").run().ok();
+    doctor.prints(&[
+        "LACK  user namespaces: cannot make a user namespace",
+        "there may be none (/proc/sys/user/max_user_namespaces is 0)",
+    ]);
+
     // The others that start sessions.
     refused(&env, "up").run().ok().complains(&["isolation is shared"]);
     let host = env.replica("web-1")["host"].clone();

@@ -7,6 +7,7 @@ mod fault_references;
 mod fault_shapes;
 mod plans;
 mod recipes;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
