@@ -29,7 +29,7 @@ pub fn identity() -> Identity {
 /// user already, may not become another one, or has no `nobody` on the system or in its user namespace.
 pub fn plain_identity() -> Option<Identity> {
     use rustix::thread::CapabilitySet;
-    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::CHOWN;
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::CHOWN | CapabilitySet::KILL;
     if !rustix::process::geteuid().is_root()
         || !rustix::thread::capabilities(None).ok()?.effective.contains(needed)
     {

@@ -295,3 +295,35 @@ fn a_listener_is_handed_over_in_either_isolation() {
         eventually("nothing is left", LONG, || env.footprint().processes.is_empty().then_some(()));
     }
 }
+
+#[test]
+fn two_sessions_of_one_stack_are_beside_each_other() {
+    let env = TestEnv::new();
+    env.stack(WEB);
+    env.run("up --isolation shared --name one").ok();
+    env.run("up --isolation shared --new --name two").ok();
+    let port = |session: &str| {
+        let view = env.run(&format!("ps -s {session} --json")).json();
+        view["services"]["front"]["replicas"][0]["ports"]["http"].as_u64().expect("a port")
+    };
+    assert_ne!(port("one"), port("two"));
+    env.run("down one").ok();
+    let url = format!("http://127.0.0.1:{}/", port("two"));
+    env.run(&format!("exec -s two -- {{fixture}} get {url}")).ok();
+    env.run("down two").ok();
+}
+
+#[test]
+fn a_limit_is_carried_out_or_an_error() {
+    let env = TestEnv::new();
+    env.stack("[service.web]\nrun = \"{fixture} stay\"\nlimits = { pids = 50 }\n");
+    let doctor = env.run("doctor --json").json();
+    let all = doctor["capabilities"].as_array().unwrap();
+    let limits = all.iter().find(|one| one["name"] == "limits on processes").expect("it is looked at");
+    let ended = env.run("run --isolation shared -- true");
+    if limits["works"] == true {
+        ended.ok();
+    } else {
+        ended.ends_with(125).complains(&["`web-1` cannot be limited in its `pids` here"]);
+    }
+}

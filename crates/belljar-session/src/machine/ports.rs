@@ -57,6 +57,7 @@ impl Machine {
         // Somebody may have taken the replica into their own hands meanwhile, or everything ends.
         let awaited = std::mem::take(&mut one.changing_port)
             && one.generation == generation
+            && one.wanted
             && !one.state.is_alive()
             && self.state == SessionState::Starting;
         let name = one.plan.name.clone();

@@ -162,6 +162,12 @@ impl World {
         self.report(Report::ReplicaReady { replica, generation, ready_ms: 1.0 });
     }
 
+    fn port_taken(&mut self, replica: usize) {
+        let generation = self.generation(replica);
+        let (port, why) = ("http".to_owned(), "its port was taken".to_owned());
+        self.report(Report::PortTaken { replica, generation, port, exit: code(1), why, last_lines: vec![] });
+    }
+
     fn exits(&mut self, replica: usize, exit: Exit) {
         let generation = self.generation(replica);
         let last_lines = vec!["last".to_owned()];
@@ -483,9 +489,61 @@ fn waits_hold_run_out_and_tell_what_they_waited_for() {
     assert_eq!(world.answers[&drained], Ok(Answer::Holds));
 }
 
+/// The plan of a world with another number for the first port of a replica, which is in its command.
+fn with_port(world: &World, replica: usize, number: u16) -> Arc<Plan> {
+    let mut plan = Plan::clone(&world.machine.plan);
+    let mut replicas = plan.services.iter_mut().flat_map(|service| &mut service.replicas);
+    replicas.nth(replica).unwrap().argv = vec!["serve".to_owned(), number.to_string()];
+    Arc::new(plan)
+}
+
+#[test]
+fn a_port_that_was_taken_is_changed_while_nobody_knows_it() {
+    let mut world = World::new(vec![service("web", 1), service("late", 1)], vec![]);
+    world.port_taken(0);
+    assert_eq!(world.state(0), ReplicaState::Failed);
+    assert_eq!(world.machine.state(), SessionState::Starting);
+    let port = "http".to_owned();
+    assert_eq!(
+        world.orders.last(),
+        Some(&Order::ChangePort { replica: 0, generation: 1, port: port.clone() })
+    );
+    let result = Ok((20001, 20002, with_port(&world, 0, 20002)));
+    world.report(Report::PortChanged { replica: 0, generation: 1, port, result });
+    assert_eq!(world.orders.last(), Some(&Order::StartReplica { replica: 0, generation: 2 }));
+    assert_eq!(world.machine.replicas[0].plan.argv[1], "20002");
+    assert_eq!(world.state(0), ReplicaState::Starting);
+    world.check_fold();
+}
+
+#[test]
+fn a_port_that_somebody_was_started_with_ends_the_start() {
+    let mut world = World::new(vec![service("web", 1), service("peer", 1)], vec![]);
+    world.port_taken(0);
+    // The other one has it in its command too.
+    let result = Ok((20001, 20002, with_port(&world, 1, 20002)));
+    world.report(Report::PortChanged { replica: 0, generation: 1, port: "http".to_owned(), result });
+    assert_eq!(world.machine.state(), SessionState::Stopping);
+    let why = world.machine.why().unwrap().to_owned();
+    assert!(why.contains("peer-1 has been told of it already"), "{why}");
+}
+
+#[test]
+fn a_port_that_is_taken_later_is_a_failure_like_any_other() {
+    let mut world = World::new(vec![service("web", 1)], vec![]);
+    world.comes_up(0);
+    world.act(Verb::Kill, "web-1");
+    world.exits(0, code(9));
+    world.act(Verb::Start, "web-1");
+    world.port_taken(0);
+    assert_eq!(world.state(0), ReplicaState::Failed);
+    assert!(!world.orders.iter().any(|order| matches!(order, Order::ChangePort { .. })));
+    world.check_fold();
+}
+
 /// Something that may happen next; which replica it concerns is the second number.
 fn step() -> impl Strategy<Value = (u8, usize)> {
-    (0..17u8, 0..4usize)
+    (0..19u8, 0..4usize)
 }
 
 fn happens(world: &mut World, what: u8, replica: usize) {
@@ -522,6 +580,16 @@ fn happens(world: &mut World, what: u8, replica: usize) {
         16 if world.machine.tasks[0].state == TaskState::Running => {
             world.report(Report::TaskStarted { task: 0, pid: 3 });
             world.report(Report::TaskExited { task: 0, exit: code(0), duration_ms: 1, last_lines: vec![] });
+        }
+        17 if alive => world.port_taken(replica),
+        18 if world.machine.replicas[replica].changing_port => {
+            let result = if generation.is_multiple_of(2) {
+                Ok((1, 2, Arc::clone(&world.machine.plan)))
+            } else {
+                Err("none is left".to_owned())
+            };
+            let port = "http".to_owned();
+            world.report(Report::PortChanged { replica, generation, port, result });
         }
         _ => {}
     }

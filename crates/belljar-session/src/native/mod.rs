@@ -510,6 +510,8 @@ impl Shared {
             // Whoever has a network to himself is the only one who can listen there.
             alone: self.is_sealed(),
             handed: plan.ports.iter().filter(|one| one.listen).map(|one| one.port).collect(),
+            uid: belljar_sandbox::plain_identity()
+                .map_or_else(|| rustix::process::geteuid().as_raw(), |plain| plain.uid),
             unit: live.unit,
             told: live.told.clone(),
             exec: Box::new(move |argv| {

@@ -42,6 +42,8 @@ pub(crate) struct Subject {
     pub(crate) alone: bool,
     /// Ports whose listener was handed to it; nobody else can have those either.
     pub(crate) handed: Vec<u16>,
+    /// Who its processes are, as the host knows them.
+    pub(crate) uid: u32,
     pub(crate) unit: u64,
     /// A line has matched, or `READY=1` has come.
     pub(crate) told: watch::Receiver<bool>,
@@ -216,6 +218,7 @@ impl<'a> Probe<'a> {
         let diag = self.diag.as_ref().ok_or(NotYet::Cheap(String::new()))?;
         match listener(diag.as_fd(), self.subject.address, port) {
             Ok(Some(_)) if self.subject.alone || self.subject.handed.contains(&port) => Ok(()),
+            Ok(Some(found)) if found.uid != self.subject.uid => Err(NotYet::Foreign(port)),
             Ok(Some(found)) => {
                 let all = all_of(self.subject.index);
                 match self.subject.connection.has_socket(all, found.inode).await {

@@ -114,7 +114,7 @@ fn config(app: &App, args: &Args, cancel: watch::Receiver<bool>) -> Result<RunCo
     let mut env = app.env.all().clone();
     let user = app.user();
     env.insert("USER".to_owned(), user.name.clone());
-    let declared = stack.isolation();
+    let isolation = decide_isolation(app, args, stack.isolation());
     Ok(RunConfig {
         stack: Arc::new(stack),
         stack_file,
@@ -129,9 +129,13 @@ fn config(app: &App, args: &Args, cancel: watch::Receiver<bool>) -> Result<RunCo
             program: App::program()?,
             programs: Arc::new(hosting::programs(app)),
             visible: hosting::visible(app)?,
-            capabilities: Arc::new(Capabilities::new(Box::new(|| {
+            capabilities: Arc::new(Capabilities::new(Box::new(move || {
                 let tried = belljar_sandbox::probe();
-                tried.iter().filter(|one| one.works).map(|one| one.name.to_owned()).collect()
+                let is_there = |one: &&belljar_sandbox::Capability| {
+                    // What a seal is made of is of no use to whoever has none.
+                    one.works && (isolation == Isolation::Sealed || one.name.starts_with("limits "))
+                };
+                tried.iter().filter(is_there).map(|one| one.name.to_owned()).collect()
             }))),
             clock: app.clock(),
             random: Random(Arc::new(|| hosting::random().unwrap_or_default())),
@@ -143,7 +147,7 @@ fn config(app: &App, args: &Args, cancel: watch::Receiver<bool>) -> Result<RunCo
             filter: args.filter.clone(),
         },
         options: Options {
-            isolation: decide_isolation(app, args, declared),
+            isolation,
             jobs,
             timeout: args.timeout,
             retries: args.retries,
