@@ -59,11 +59,15 @@ pub(crate) fn all() -> Result<Vec<Process>, SandboxError> {
 /// at its word: it may have it.
 pub(crate) fn have_socket(pids: &[i32], inode: u32) -> bool {
     let name = format!("socket:[{inode}]");
+    let is_hidden = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
     pids.iter().any(|pid| match std::fs::read_dir(format!("/proc/{pid}/fd")) {
-        Ok(descriptors) => descriptors.filter_map(Result::ok).any(|one| {
-            std::fs::read_link(one.path()).is_ok_and(|target| target.as_os_str() == name.as_str())
-        }),
-        Err(error) => error.kind() == std::io::ErrorKind::PermissionDenied,
+        Ok(descriptors) => {
+            descriptors.filter_map(Result::ok).any(|one| match std::fs::read_link(one.path()) {
+                Ok(target) => target.as_os_str() == name.as_str(),
+                Err(error) => is_hidden(&error),
+            })
+        }
+        Err(error) => is_hidden(&error),
     })
 }
 

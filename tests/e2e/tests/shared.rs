@@ -327,3 +327,23 @@ fn a_limit_is_carried_out_or_an_error() {
         ended.ends_with(125).complains(&["`web-1` cannot be limited in its `pids` here"]);
     }
 }
+
+#[test]
+fn a_root_without_power_can_run_servers_too() {
+    // As in a container of Docker's: root, with these capabilities and no others.
+    const CAPABILITIES: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap";
+    if !is_root() {
+        return;
+    }
+    let env = TestEnv::new();
+    env.stack(WEB);
+    let program = env.program().display().to_string();
+    let words =
+        ["--bounding-set", CAPABILITIES, "--inh-caps", "-all", &program, "up", "--isolation", "shared"];
+    env.command("setpriv", words).run().ok();
+    env.run("exec web-1 -- {fixture} print-env TMPDIR").ok();
+    env.run("restart web").ok();
+    env.run("pause front").ok();
+    env.run("kill front").ok();
+    env.run("down").ok();
+}

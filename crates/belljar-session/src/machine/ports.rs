@@ -94,7 +94,8 @@ impl Machine {
     fn who_knows(&self, replica: ReplicaIndex, plan: &Plan) -> Option<String> {
         let replicas = self.replicas.iter().enumerate().zip(plan.replicas());
         let replica = replicas
-            .filter(|((index, one), _)| *index != replica && one.generation > 0)
+            // One that has lost its own port too is started anew, as this one is.
+            .filter(|((index, one), _)| *index != replica && one.generation > 0 && !one.changing_port)
             .find(|((_, one), new)| one.plan != **new)
             .map(|((_, one), _)| one.plan.name.to_string());
         let tasks = self.tasks.iter().zip(&plan.tasks);

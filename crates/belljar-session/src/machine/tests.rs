@@ -529,6 +529,20 @@ fn a_port_that_somebody_was_started_with_ends_the_start() {
 }
 
 #[test]
+fn two_ports_that_were_taken_at_once_are_both_changed() {
+    let mut world = World::new(vec![service("web", 2)], vec![]);
+    world.port_taken(0);
+    world.port_taken(1);
+    for replica in 0..2 {
+        let port = "http".to_owned();
+        let result = Ok((20001, 20002, with_port(&world, 1, 20003)));
+        world.report(Report::PortChanged { replica, generation: 1, port, result });
+        assert_eq!(world.orders.last(), Some(&Order::StartReplica { replica, generation: 2 }));
+    }
+    world.check_fold();
+}
+
+#[test]
 fn a_port_that_is_taken_later_is_a_failure_like_any_other() {
     let mut world = World::new(vec![service("web", 1)], vec![]);
     world.comes_up(0);

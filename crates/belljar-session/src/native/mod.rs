@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) connection: Arc<Connection>,
     /// Planned anew where a port has changed.
     plan: std::sync::Mutex<Arc<Plan>>,
+    /// One port is changed at a time: each plan then has all changes before it, and is told after them.
+    changing: std::sync::Mutex<()>,
     /// What every command gets on top of the plan's variables.
     env: BTreeMap<String, String>,
     /// In shared isolation, its ports.
@@ -109,6 +111,7 @@ impl Native {
         let shared = Arc::new(Shared {
             connection,
             plan: std::sync::Mutex::new(plan),
+            changing: std::sync::Mutex::default(),
             env,
             ground,
             logs,
@@ -240,6 +243,7 @@ impl Shared {
     /// Leases another port for a replica that does not run.
     fn change_port(&self, replica: ReplicaIndex, generation: u32, port: String) {
         let Some(ground) = &self.ground else { return };
+        let _alone = self.changing.lock().expect("no panic while it is held");
         let old = self.replica_plan(replica);
         let from = old.ports.iter().find(|one| one.name == port).map_or(0, |one| one.port);
         let result = ground.exchange(&old.name, &port).map(|(to, plan)| {
