@@ -309,7 +309,7 @@ impl Shared {
         let tell = Arc::new(tell);
         let mut env = plan.env.clone();
         if plan.ready.check == Check::Notify {
-            match self.notify_socket(&plan, Arc::clone(&tell)).await {
+            match self.notify_socket(replica, Arc::clone(&tell)).await {
                 Ok(path) => drop(env.insert("NOTIFY_SOCKET".to_owned(), path)),
                 Err(why) => return self.report(refused(why)),
             }
@@ -481,10 +481,11 @@ impl Shared {
 
     async fn notify_socket(
         &self,
-        plan: &ReplicaPlan,
+        replica: ReplicaIndex,
         tell: Arc<watch::Sender<bool>>,
     ) -> Result<String, String> {
-        let path = self.notify_dir.join(format!("notify-{}", plan.name));
+        // Short, as the path of the control socket is.
+        let path = self.notify_dir.join(format!("notify.{replica}"));
         let spec = SocketSpec::UnixDatagram(path.clone());
         let socket = self.connection.socket(spec).await.map_err(|error| error.to_string())?;
         let socket = std::os::unix::net::UnixDatagram::from(socket);
