@@ -119,6 +119,11 @@ impl Warden<'_> {
     /// Lives until the host is gone or tells it to end, and ends everything.
     fn serve(mut self) -> Result<(), SandboxError> {
         let served = self.attend();
+        if let Err(error) = &served {
+            // A host that takes nothing in at this moment, or is gone, sees the end alone.
+            let _ = Packet::new(&Message::Failed(error.clone()))
+                .and_then(|packet| packet.try_send(self.control, &[]));
+        }
         // Whatever went wrong: nothing may be left.
         kin::end_all(self.signals.as_fd());
         served
@@ -130,8 +135,11 @@ impl Warden<'_> {
             if kin::was_told_to_end(self.signals.as_fd()) {
                 return Ok(());
             }
-            while let Some((request, fds)) = channel::try_receive::<Request>(self.control)? {
-                self.handle(request, fds)?;
+            while let Some((request, fds)) = channel::try_receive_apart::<Request>(self.control)? {
+                match fds {
+                    Ok(fds) => self.handle(request, fds)?,
+                    Err(error) => self.reply(request.id, Err(error), None)?,
+                }
             }
             self.hear_guards()?;
             self.hear_starting()?;
@@ -303,7 +311,14 @@ impl Warden<'_> {
         if !std::mem::take(&mut self.has_strays) {
             return Ok(());
         }
-        let all = processes::all()?;
+        let all = match processes::all() {
+            Ok(all) => all,
+            Err(error) if error.is_of_want() => {
+                self.has_strays = true;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let guards: Vec<i32> = self.units.values().map(|unit| unit.guard.pid).collect();
         let own = kin::own_pid();
         for stray in all.iter().filter(|one| one.parent == own && !guards.contains(&one.pid)) {
@@ -366,16 +381,29 @@ impl Warden<'_> {
 
     /// Looks whether a watch has come to its end, and does what brings that nearer. Gives back one that has not.
     fn look(&mut self, watch: Watch) -> Result<Option<Watch>, SandboxError> {
-        let members = self.members(watch.target, &processes::all()?);
-        let lagging = watch.goal.approach(&members)?;
+        let lagging = processes::all().and_then(|all| watch.goal.approach(&self.members(watch.target, &all)));
         let result = match lagging {
-            None => Ok(()),
-            Some(pid) if Instant::now() > watch.deadline => Err(watch.goal.stuck(pid)),
-            Some(_) => return Ok(Some(watch)),
+            Ok(None) => Ok(()),
+            Ok(Some(pid)) if Instant::now() > watch.deadline => Err(watch.goal.stuck(pid)),
+            Ok(Some(_)) => return Ok(Some(watch)),
+            // What is short now may not be so in a moment.
+            Err(error) if error.is_of_want() && Instant::now() <= watch.deadline => return Ok(Some(watch)),
+            Err(error) => Err(error),
         };
+        if result.is_err() && watch.goal == Goal::Still {
+            // Half of it standing still is no state to be left in.
+            let _ = self.signal(watch.target, libc::SIGCONT);
+        }
         match watch.then {
             Then::Reply(id) => self.reply(id, result.map(|()| Answer::Done), None)?,
-            Then::Tell(unit, status) => self.tell(&Message::Exited { unit, status }, None)?,
+            Then::Tell(unit, status) => {
+                // What cannot be seen cannot be said to have ended.
+                result.or_else(|error| match error {
+                    SandboxError::Stuck { .. } => Ok(()),
+                    error => Err(error),
+                })?;
+                self.tell(&Message::Exited { unit, status }, None)?;
+            }
         }
         Ok(None)
     }
@@ -409,7 +437,12 @@ impl Warden<'_> {
     }
 
     fn tell(&mut self, message: &Message, fd: Option<OwnedFd>) -> Result<(), SandboxError> {
-        self.outbox.push_back((Packet::new(message)?, fd));
+        let packet = Packet::new(message).or_else(|error| match message {
+            // An answer that is too big for what there is.
+            Message::Reply { id, .. } => Packet::new(&Message::Reply { id: *id, result: Err(error) }),
+            _ => Err(error),
+        })?;
+        self.outbox.push_back((packet, fd));
         self.flush()
     }
 

@@ -535,7 +535,7 @@ impl Shared {
                 let port = plan.ports.iter().find(|one| one.port == number).map(|one| one.name.clone());
                 let taken = TakenPort { port: port.unwrap_or_default(), number };
                 *live.taken.lock().expect("no panic while it is held") = Some(taken);
-                let _ = self.connection.kill_all(connection::all_of(replica)).await;
+                self.connection.kill_all(connection::all_of(replica)).await;
             }
             Err(NotReady::Broken(why)) => {
                 let last_lines = live.log.last_lines();
