@@ -94,7 +94,7 @@ fn attend(signals: BorrowedFd<'_>, teller: BorrowedFd<'_>, program: i32) {
                 // An error would only make us look once more.
                 let _ = poll(&mut [PollFd::from_borrowed_fd(signals, PollFlags::IN)], None);
                 if kin::was_told_to_end(signals) {
-                    return kin::end_all(signals);
+                    return kin::end_all(signals, &[]);
                 }
             }
             Err(_) => return,

@@ -1,6 +1,7 @@
 //! Descendants in shared isolation: who they are, and the end of them all.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -13,6 +14,9 @@ use crate::sys;
 
 /// How long to wait before what was killed is looked at again.
 const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 500_000 };
+
+/// How long guards have for what is below them.
+const GUARDS_END_WITHIN: Duration = Duration::from_millis(500);
 
 /// From here on, what our descendants leave behind comes to us.
 pub(crate) fn become_subreaper() -> Result<(), SandboxError> {
@@ -57,8 +61,12 @@ pub(crate) fn descendants(all: &[Process], of: i32) -> Vec<i32> {
 }
 
 /// Kills all that is below us until nothing is: whoever has no child has no descendant, since orphans come to us.
-pub(crate) fn end_all(signals: BorrowedFd<'_>) {
+///
+/// Guards are told to end instead, and do so when there is nothing below them: should we be killed on the way, they
+/// go on. One that does not end in time is killed too.
+pub(crate) fn end_all(signals: BorrowedFd<'_>, guards: &[i32]) {
     let own = own_pid();
+    let deadline = Instant::now() + GUARDS_END_WITHIN;
     loop {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
@@ -70,8 +78,9 @@ pub(crate) fn end_all(signals: BorrowedFd<'_>) {
         // A table that cannot be read now can be read in a moment.
         let all = processes::all().unwrap_or_default();
         for pid in descendants(&all, own) {
+            let is_guard = guards.contains(&pid) && Instant::now() < deadline;
             // It may be gone already, which is what is wanted.
-            let _ = sys::kill(pid, libc::SIGKILL);
+            let _ = sys::kill(pid, if is_guard { libc::SIGTERM } else { libc::SIGKILL });
         }
         let _ = poll(&mut [PollFd::from_borrowed_fd(signals, PollFlags::IN)], Some(&PAUSE));
         was_told_to_end(signals);

@@ -125,7 +125,8 @@ impl Warden<'_> {
                 .and_then(|packet| packet.try_send(self.control, &[]));
         }
         // Whatever went wrong: nothing may be left.
-        kin::end_all(self.signals.as_fd());
+        let guards: Vec<i32> = self.units.values().map(|unit| unit.guard.pid).collect();
+        kin::end_all(self.signals.as_fd(), &guards);
         served
     }
 

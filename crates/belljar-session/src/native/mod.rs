@@ -4,12 +4,12 @@ mod command;
 mod connection;
 mod dns;
 mod etc;
+mod ground;
 mod pace;
 mod readiness;
 mod seal;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +36,7 @@ use crate::shared::{self, Ground, TakenPort};
 pub use command::{Command, CommandError, CommandSpec};
 pub(crate) use connection::Connection;
 pub(crate) use dns::Names;
+use ground::NoPort;
 use readiness::NotReady;
 pub use seal::network;
 pub(crate) use seal::{Sealed, seal};
@@ -240,47 +241,6 @@ impl Shared {
         self.ground.is_none()
     }
 
-    /// Leases another port for a replica that does not run.
-    fn change_port(&self, replica: ReplicaIndex, generation: u32, port: String) {
-        let Some(ground) = &self.ground else { return };
-        let _alone = self.changing.lock().expect("no panic while it is held");
-        let old = self.replica_plan(replica);
-        let from = old.ports.iter().find(|one| one.name == port).map_or(0, |one| one.port);
-        let result = ground.exchange(&old.name, &port).map(|(to, plan)| {
-            let plan = Arc::new(plan);
-            *self.plan.lock().expect("no panic while it is held") = Arc::clone(&plan);
-            (from, to, plan)
-        });
-        self.report(Report::PortChanged { replica, generation, port, result });
-    }
-
-    /// Lets a replica have its ports; listeners among them are passed to it.
-    async fn hand_over_ports(
-        &self,
-        replica: ReplicaIndex,
-        plan: &ReplicaPlan,
-    ) -> Result<Vec<(String, OwnedFd)>, NoPort> {
-        if let Some(ground) = &self.ground {
-            return ground.ports.hand_over(&plan.name).map_err(NoPort::Taken);
-        }
-        let mut listeners = Vec::new();
-        for port in plan.ports.iter().filter(|port| port.listen) {
-            let place = connection::place(replica);
-            let spec = SocketSpec::TcpListening(place, Ipv4Addr::UNSPECIFIED, port.port);
-            let socket = self.connection.socket(spec).await;
-            let socket = socket.map_err(|error| NoPort::Refused(error.to_string()))?;
-            // Programs expect one that waits.
-            rustix::io::ioctl_fionbio(&socket, false).map_err(|error| NoPort::Refused(error.to_string()))?;
-            listeners.push((port.name.clone(), socket));
-        }
-        Ok(listeners)
-    }
-
-    /// Takes the ports of a replica that has ended back; one that somebody else has got.
-    fn take_ports_back(&self, plan: &ReplicaPlan) -> Option<TakenPort> {
-        self.ground.as_ref().and_then(|ground| ground.ports.hold(&plan.name).err())
-    }
-
     /// The whole life of one generation of a replica.
     async fn run_replica(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
         let started = Instant::now();
@@ -373,20 +333,6 @@ impl Shared {
             }
             None => Report::ReplicaExited { replica, generation, exit, last_lines },
         });
-    }
-
-    /// In shared isolation: its own directory for temporary files, and generated files at their places.
-    fn prepare_files(&self, plan: &ReplicaPlan) -> std::io::Result<()> {
-        if self.is_sealed() {
-            return Ok(());
-        }
-        if let Some(tmp) = plan.env.get("TMPDIR") {
-            shared::private_dir(Path::new(tmp))?;
-        }
-        for volume in &plan.volumes {
-            shared::private_dir(&volume.source)?;
-        }
-        shared::place_files(&plan.files)
     }
 
     fn replica_process(
@@ -599,12 +545,6 @@ impl Shared {
         let exit = exit_of(status);
         self.report(Report::TaskExited { task, exit, duration_ms, last_lines: log.last_lines() });
     }
-}
-
-/// Why a replica does not get its ports.
-enum NoPort {
-    Taken(TakenPort),
-    Refused(String),
 }
 
 /// Answers the session's name queries until the session ends.
