@@ -192,6 +192,12 @@ fn the_whole_example() {
                                 protocol: Tcp,
                                 listen: false,
                             },
+                            PortPlan {
+                                name: "cluster",
+                                port: 6222,
+                                protocol: Tcp,
+                                listen: false,
+                            },
                         ],
                         url: Some(
                             "nats://bus-1:4222",
@@ -266,6 +272,7 @@ fn the_whole_example() {
                         name: "cluster",
                         port: 6222,
                         protocol: Tcp,
+                        listen: false,
                     },
                 ],
                 outputs: {
