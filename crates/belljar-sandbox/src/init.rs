@@ -418,8 +418,7 @@ impl Session<'_> {
     /// waits for the same, because it was looked for a moment earlier, has it now: his next look would take the
     /// new replica for what is left of the old one.
     fn nothing_left(&mut self, replica: u16) -> Result<(), SandboxError> {
-        let of_the_old =
-            |watch: &Watch| watch.goal == Goal::Dead && watch.target == Target::Replica(replica);
+        let of_the_old = |watch: &Watch| watch.goal == Goal::Dead && watch.target == Target::Replica(replica);
         for watch in self.watches.extract_if(.., |watch| of_the_old(watch)).collect::<Vec<_>>() {
             if let Then::Reply(id) = watch.then {
                 self.reply(id, Ok(Answer::Done), None)?;

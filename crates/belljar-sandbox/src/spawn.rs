@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::{CapabilitiesSecureBits, LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::cgroup;
 use crate::error::{During as _, SandboxError, Step};
@@ -192,6 +192,10 @@ fn become_plain() -> Result<(), SandboxError> {
     let Some(identity) = plain_identity() else { return Ok(()) };
     let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     rustix::thread::set_keep_capabilities(true).during(Step::BecomeTenant)?;
+    // So that access(2) too sees a file as open(2) does. Where we may not say it, programs that ask before they open
+    // believe less than is true.
+    let bits = rustix::thread::capabilities_secure_bits().unwrap_or(CapabilitiesSecureBits::empty());
+    let _ = rustix::thread::set_capabilities_secure_bits(bits | CapabilitiesSecureBits::NO_SETUID_FIXUP);
     rustix::thread::set_thread_groups(&[]).during(Step::BecomeTenant)?;
     rustix::thread::set_thread_res_gid(gid, gid, gid).during(Step::BecomeTenant)?;
     rustix::thread::set_thread_res_uid(uid, uid, uid).during(Step::BecomeTenant)?;

@@ -168,7 +168,7 @@ fn files_volumes_and_temporary_files_are_the_replicas_own() {
     env.stack(
         r#"
         [service.one]
-        shell = "cat ${self.data}/etc/one.conf ${session.dir}/files/two.conf; echo kept > ${self.data}/kept; touch $TMPDIR/mine; echo tmp $TMPDIR; exec {fixture} stay"
+        shell = "test -w ${self.data} || exit 1; cat ${self.data}/etc/one.conf ${session.dir}/files/two.conf; echo kept > ${self.data}/kept; touch $TMPDIR/mine; echo tmp $TMPDIR; exec {fixture} stay"
         volume = true
         files = { "${self.data}/etc/one.conf" = "I am ${self.name}\n", "${session.dir}/files/two.conf" = "second\n" }
         ready = { file = "${self.data}/kept" }
