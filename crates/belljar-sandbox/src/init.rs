@@ -429,8 +429,8 @@ impl Session<'_> {
 
     /// Looks whether a watch has come to its end, and does what brings that nearer. Gives back one that has not.
     fn look(&mut self, watch: Watch) -> Result<Option<Watch>, SandboxError> {
-        let lagging =
-            self.members(watch.target, &processes::all()?).and_then(|members| watch.goal.approach(&members));
+        let members = processes::all().and_then(|all| self.members(watch.target, &all));
+        let lagging = members.and_then(|members| watch.goal.approach(&members));
         let result = match lagging {
             Ok(None) => Ok(()),
             Ok(Some(pid)) if Instant::now() > watch.deadline => Err(watch.goal.stuck(pid)),

@@ -380,6 +380,18 @@ impl Warden<'_> {
         Ok(())
     }
 
+    /// A replica starts only after its end was told, and that is told when nothing of it is left. Whoever still waits
+    /// for the same has it now, before his next look takes the new replica for what is left of the old one.
+    fn nothing_left(&mut self, replica: u16) -> Result<(), SandboxError> {
+        let of_the_old = |watch: &Watch| watch.goal == Goal::Dead && watch.target == Target::Replica(replica);
+        for watch in self.watches.extract_if(.., |watch| of_the_old(watch)).collect::<Vec<_>>() {
+            if let Then::Reply(id) = watch.then {
+                self.reply(id, Ok(Answer::Done), None)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Looks whether a watch has come to its end, and does what brings that nearer. Gives back one that has not.
     fn look(&mut self, watch: Watch) -> Result<Option<Watch>, SandboxError> {
         let lagging = processes::all().and_then(|all| watch.goal.approach(&self.members(watch.target, &all)));
@@ -403,6 +415,9 @@ impl Warden<'_> {
                     SandboxError::Stuck { .. } => Ok(()),
                     error => Err(error),
                 })?;
+                if let Target::Replica(replica) = watch.target {
+                    self.nothing_left(replica)?;
+                }
                 self.tell(&Message::Exited { unit, status }, None)?;
             }
         }
