@@ -160,6 +160,7 @@ impl Host {
         let moments = Arc::new(Mutex::new(Vec::new()));
         let program = std::env::current_exe()?;
         let config = Config {
+            shared: None,
             plan,
             id: owned.id().clone(),
             name: owned.name().clone(),
@@ -171,6 +172,8 @@ impl Host {
             user: User { name: "bench".to_owned(), home: PathBuf::from("/") },
             concealed: vec![self.store.state_dir().to_owned(), self.runtime_dir.path().to_owned()],
             groups_file: owned.dir().control_groups(),
+            numbers: belljar_session::ports::Numbers::Free,
+            metrics: None,
             clock: noting(&moments),
             alone: false,
         };
@@ -220,7 +223,14 @@ impl Host {
     }
 
     fn context(&self, session_id: SessionId, session_name: SessionName, dir: &Path) -> Context {
-        Context { session_id, session_name, session_dir: dir.to_owned(), seed: 1, host_env: self.env.clone() }
+        Context {
+            session_id,
+            session_name,
+            session_dir: dir.to_owned(),
+            seed: 1,
+            host_env: self.env.clone(),
+            leased: None,
+        }
     }
 
     /// The store's calls wait for the disk and for each other.

@@ -141,6 +141,11 @@ pub enum EventKind {
         last_lines: Vec<String>,
     },
 
+    /// In shared isolation another process was quicker to bind a port of the replica, which starts again with
+    /// another one.
+    #[serde(rename = "replica.port-changed")]
+    ReplicaPortChanged { replica: ReplicaName, generation: u32, port: String, from: u16, to: u16 },
+
     #[serde(rename = "restart.requested")]
     RestartRequested {
         replica: ReplicaName,

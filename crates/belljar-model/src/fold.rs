@@ -149,7 +149,8 @@ impl Folded {
                 one.last_lines.clone_from(last_lines);
             }
 
-            EventKind::RestartRequested { .. }
+            EventKind::ReplicaPortChanged { .. }
+            | EventKind::RestartRequested { .. }
             | EventKind::RestartServed { .. }
             | EventKind::FaultApplied { .. }
             | EventKind::FaultHealed { .. }

@@ -38,6 +38,11 @@ pub enum Ask {
         unit: u64,
         check: PathCheck,
     },
+    /// Whether one of these processes has the socket with this number, as far as can be seen.
+    HasSocket {
+        target: Target,
+        inode: u32,
+    },
     Processes,
 }
 

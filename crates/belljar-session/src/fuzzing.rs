@@ -1,7 +1,7 @@
 //! Doors for the fuzz targets to what reads bytes of others and is private otherwise. No part of the interface.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use belljar_model::{SessionId, SessionName};
@@ -12,7 +12,7 @@ use crate::control;
 use crate::driver::{self, Driver, Handle};
 use crate::logs::Logs;
 use crate::machine::Machine;
-use crate::native::{Connection, Names, Native};
+use crate::native::{Connection, Names, Native, Setting};
 use crate::timeline::{Timeline, WallClock};
 
 /// What a session's name server answers to one packet.
@@ -36,13 +36,19 @@ pub fn serve(
     let timeline = Timeline::create(&events, clock)?;
     let logs = Arc::new(Logs::new(dir.join("logs"), timeline.start())?);
     let (sender, messages) = driver::channel();
-    let backend = Native::new(connection, Arc::clone(&plan), Arc::clone(&logs), name.to_string(), &sender);
+    let setting = Setting {
+        plan: Arc::clone(&plan),
+        env: BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]),
+        ground: None,
+        notify_dir: PathBuf::from("/run/belljar/notify"),
+        hostname: name.to_string(),
+    };
+    let backend = Native::new(connection, Arc::clone(&logs), setting, &sender);
     let shared = backend.shared();
     let events_written = timeline.written();
     let machine = Machine::new(plan, id, name);
     let handle = Driver::start(machine, backend, timeline, sender, messages);
-    let env = Arc::new(BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]));
-    let control = control::Control { handle: handle.clone(), shared, env, events, events_written, logs };
+    let control = control::Control { handle: handle.clone(), shared, events, events_written, logs };
     // It ends by itself when its session has ended.
     drop(control::serve(&dir.join("control.sock"), control, tokio::sync::watch::channel(false).0)?);
     Ok(handle)

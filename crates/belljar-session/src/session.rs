@@ -9,7 +9,7 @@ use std::time::Duration;
 use belljar_client::wire::SessionView;
 use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionState, TaskState};
 use belljar_sandbox::spec::{self, Place, SocketSpec};
-use belljar_sandbox::{LimitError, LimitPlan, SandboxError, Zygote};
+use belljar_sandbox::{Init, LimitError, LimitPlan, SandboxError, Zygote};
 use belljar_stack::plan::{Limits, Plan, ReplicaPlan};
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
@@ -20,8 +20,9 @@ use crate::driver::{self, Driver, Handle};
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::metrics::Endpoint;
-use crate::native::{self, Command, CommandError, CommandSpec, Connection, Native, Shared};
+use crate::native::{self, Command, CommandError, CommandSpec, Connection, Native, Setting, Shared};
 use crate::ports::{self, Door, Gates, HostService, Numbers, PortError};
+use crate::shared::Ground;
 use crate::timeline::{Timeline, WallClock};
 
 /// After its end a session's last answers have this long to get out.
@@ -31,6 +32,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Config {
     pub plan: Arc<Plan>,
+    /// Where it stands, if it is in shared isolation.
+    pub shared: Option<Ground>,
     pub id: SessionId,
     pub name: SessionName,
     /// Its own directory in the store: events, logs, volumes.
@@ -90,6 +93,11 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
+    /// Whether the kernel refused what a seal is made of.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Sandbox(SandboxError::Os { .. } | SandboxError::Gone | SandboxError::Protocol))
+    }
+
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Sandbox(error) => error.code(),
@@ -116,7 +124,6 @@ pub struct Session {
     config: Config,
     handle: Handle,
     shared: Arc<Shared>,
-    env: Arc<BTreeMap<String, String>>,
     servers: Vec<JoinHandle<()>>,
     /// Published ports, for as long as the session lives.
     _gates: Gates,
@@ -147,14 +154,18 @@ impl Config {
 
     /// How the limits of the plan will be carried out.
     fn limits(&self) -> Result<LimitPlan, LimitError> {
+        let is_sealed = self.shared.is_none();
         let replicas = self.plan.replicas().map(|one| (one.name.to_string(), limits(one.limits)));
         let tasks = self.plan.tasks.iter().map(|one| (one.name.to_string(), limits(one.limits)));
-        LimitPlan::new(self.id.as_str(), limits(self.plan.limits), replicas.chain(tasks))
+        LimitPlan::new(self.id.as_str(), limits(self.plan.limits), replicas.chain(tasks), is_sealed)
     }
 
-    /// What every command of the session gets on top of the caller's environment.
-    fn command_env(&self) -> BTreeMap<String, String> {
-        let mut env = self.plan.command_env.clone();
+    /// What every command of the session gets on top of the caller's environment and of the plan's variables.
+    pub(crate) fn command_env(&self) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
+        if self.shared.is_some() {
+            env.insert("TMPDIR".to_owned(), self.commands_tmp().display().to_string());
+        }
         env.insert("BELLJAR_SESSION".to_owned(), self.id.to_string());
         env.insert("BELLJAR_CONTROL".to_owned(), self.control_socket.display().to_string());
         env.insert("BELLJAR_ARTIFACTS".to_owned(), self.artifacts.display().to_string());
@@ -163,8 +174,56 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Temporary files of commands, where /tmp is everybody's.
+    fn commands_tmp(&self) -> PathBuf {
+        self.dir.join("tmp/_commands")
+    }
+
+    /// Where replicas find the sockets that they notify. A socket's path has to be short.
+    pub(crate) fn notify_dir(&self) -> PathBuf {
+        match (&self.shared, self.control_socket.parent()) {
+            (Some(_), Some(dir)) => dir.to_owned(),
+            _ => PathBuf::from("/run/belljar/notify"),
+        }
+    }
+
+    fn setting(&self) -> Setting {
+        Setting {
+            plan: Arc::clone(&self.plan),
+            env: self.command_env(),
+            ground: self.shared.clone(),
+            notify_dir: self.notify_dir(),
+            hostname: self.name.to_string(),
+        }
+    }
+
+    /// Makes the session's place: a seal, or in shared isolation a warden.
+    async fn ground(
+        &self,
+        zygote: &Arc<Zygote>,
+        processes: u32,
+    ) -> Result<(Init, Option<native::Sealed>), LaunchError> {
+        let zygote = Arc::clone(zygote);
+        let failed = |error| LaunchError::Files(std::io::Error::other(error));
+        if self.shared.is_some() {
+            fs_err::create_dir_all(self.commands_tmp()).map_err(LaunchError::Files)?;
+            let warden = tokio::task::spawn_blocking(move || zygote.launch_shared()).await.map_err(failed)?;
+            return Ok((warden.map_err(LaunchError::Sandbox)?, None));
+        }
+        let sealed = native::seal(self, processes).map_err(LaunchError::Files)?;
+        let spec = sealed.spec.clone();
+        let init = if self.alone {
+            zygote.launch(&spec)
+        } else {
+            tokio::task::spawn_blocking(move || zygote.launch(&spec)).await.map_err(failed)?
+        };
+        Ok((init.map_err(LaunchError::Sandbox)?, Some(sealed)))
+    }
+}
+
 impl Session {
-    /// Seals a session and starts its plan. Returns as soon as it can be spoken to; [`Session::ready`] waits.
+    /// Makes a session's place and starts its plan. Returns as soon as it can be spoken to; [`Session::ready`] waits.
     pub async fn launch(zygote: &Arc<Zygote>, config: Config) -> Result<Self, LaunchError> {
         // First of all: what is asked for of the host and cannot be had is said before anything is there.
         let bind = |port: Option<u16>| port.map(Endpoint::bind).transpose().map_err(LaunchError::Port);
@@ -180,23 +239,14 @@ impl Session {
         if !link.is_symlink() {
             fs_err::os::unix::fs::symlink(&config.program, link).map_err(LaunchError::Files)?;
         }
-        let sealed = native::seal(&config, limits.processes()).map_err(LaunchError::Files)?;
+        let processes = limits.processes();
         let directories = limits.directories();
         if !directories.is_empty() {
             let lines: Vec<_> = directories.iter().map(|one| format!("{}\n", one.display())).collect();
             fs_err::write(&config.groups_file, lines.concat()).map_err(LaunchError::Files)?;
         }
         let groups = limits.make().map_err(LaunchError::Limits)?;
-        let spec = sealed.spec.clone();
-        let init = if config.alone {
-            zygote.launch(&spec)
-        } else {
-            let zygote = Arc::clone(zygote);
-            tokio::task::spawn_blocking(move || zygote.launch(&spec))
-                .await
-                .map_err(|error| LaunchError::Files(std::io::Error::other(error)))?
-        };
-        let init = init.map_err(LaunchError::Sandbox)?;
+        let (init, sealed) = config.ground(zygote, processes).await?;
         let connection = Connection::new(init).map_err(LaunchError::Files)?;
         let connection = Arc::new(connection.with_groups(groups));
 
@@ -205,34 +255,25 @@ impl Session {
         let logs = Logs::new(config.dir.join("logs"), timeline.start()).map_err(LaunchError::Files)?;
         let logs = Arc::new(logs);
         let (sender, messages) = driver::channel();
-        let backend = Native::new(
-            Arc::clone(&connection),
-            Arc::clone(&config.plan),
-            Arc::clone(&logs),
-            config.name.to_string(),
-            &sender,
-        );
+        let backend = Native::new(Arc::clone(&connection), Arc::clone(&logs), config.setting(), &sender);
         let shared = backend.shared();
-        let mut servers =
-            vec![name_server(&connection, &config.plan, sealed).await.map_err(LaunchError::Sandbox)?];
-
-        let host_services = host_services(&connection, &config.plan).await?;
-
-        let env = Arc::new(config.command_env());
+        let mut servers = Vec::new();
+        if let Some(sealed) = sealed {
+            let server = name_server(&connection, &config.plan, sealed).await;
+            servers.push(server.map_err(LaunchError::Sandbox)?);
+        }
+        let host_services = open_host_services(&connection, &config.plan).await?;
+        let door = Door::of(Arc::clone(&connection), config.plan.address);
         let events_written = timeline.written();
         let machine = Machine::new(Arc::clone(&config.plan), config.id.clone(), config.name.clone())
             .with_openings(openings);
         let handle = Driver::start(machine, backend, timeline, sender, messages);
-        let door = Door::of(Arc::clone(&connection), config.plan.address);
-        let gates = Gates::open(gates, &config.plan, &door, &handle);
+        let gates = Gates::open(gates, &door, &handle);
         servers.extend(host_services.into_iter().map(|one| tokio::spawn(one.serve(handle.clone()))));
-        servers.extend(
-            endpoint.map(|one| tokio::spawn(one.serve(Arc::clone(&config.plan), door, handle.clone()))),
-        );
+        servers.extend(endpoint.map(|one| tokio::spawn(one.serve(door, handle.clone()))));
         let control = control::Control {
             handle: handle.clone(),
             shared: Arc::clone(&shared),
-            env: Arc::clone(&env),
             events: config.dir.join("events.jsonl"),
             events_written,
             logs,
@@ -242,7 +283,7 @@ impl Session {
         servers.push(
             served.map_err(|source| LaunchError::Control { path: config.control_socket.clone(), source })?,
         );
-        Ok(Self { config, handle, shared, env, servers, _gates: gates, answered })
+        Ok(Self { config, handle, shared, servers, _gates: gates, answered })
     }
 
     pub fn config(&self) -> &Config {
@@ -279,7 +320,7 @@ impl Session {
 
     /// Starts a command in the session.
     pub async fn command(&self, spec: CommandSpec, stdio: [OwnedFd; 3]) -> Result<Command, CommandError> {
-        Command::start(&self.shared, &self.handle, &self.env, spec, stdio).await
+        Command::start(&self.shared, &self.handle, spec, stdio).await
     }
 
     /// Ends the session; returns when none of its processes is left and its logs are whole.
@@ -310,9 +351,14 @@ fn limits(limits: Limits) -> spec::Limits {
 }
 
 /// Makes them reachable before anything starts that may want to reach them.
-async fn host_services(connection: &Arc<Connection>, plan: &Plan) -> Result<Vec<HostService>, LaunchError> {
-    let opened = (0..=u16::MAX).zip(&plan.host_services).map(|(index, one)| async move {
-        HostService::open(one.clone(), index, connection)
+async fn open_host_services(
+    connection: &Arc<Connection>,
+    plan: &Plan,
+) -> Result<Vec<HostService>, LaunchError> {
+    // In shared isolation they have no address: everybody reaches the host as it is.
+    let inside = plan.host_services.iter().filter_map(|one| Some((one, one.address?)));
+    let opened = (0..=u16::MAX).zip(inside).map(|(index, (one, address))| async move {
+        HostService::open(one.clone(), address, index, connection)
             .await
             .map_err(|source| LaunchError::HostService { name: one.name.to_string(), source })
     });

@@ -121,6 +121,7 @@ impl Store {
             if ended == 0 && !rows::Table::Sessions.has(transaction, id.as_str())? {
                 return Err(StoreError::SessionNotFound { id: id.clone() }.into());
             }
+            transaction.execute("DELETE FROM ports WHERE session = ?1", [id.as_str()])?;
             Ok(())
         })
     }
@@ -203,7 +204,7 @@ impl Store {
         }
     }
 
-    fn places(&self) -> Places<'_> {
+    pub(crate) fn places(&self) -> Places<'_> {
         Places { registry: self.registry.path(), sessions: &self.sessions_dir, runs: &self.runs_dir }
     }
 

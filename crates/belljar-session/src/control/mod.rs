@@ -4,7 +4,6 @@ mod exec;
 mod routes;
 mod streams;
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +32,6 @@ pub(crate) use routes::ROUTES;
 pub(crate) struct Control {
     pub(crate) handle: Handle,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) env: Arc<BTreeMap<String, String>>,
     pub(crate) events: PathBuf,
     pub(crate) events_written: watch::Receiver<u64>,
     pub(crate) logs: Arc<Logs>,

@@ -182,7 +182,7 @@ async fn drain(
 }
 
 async fn env(State(control): State<Control>) -> Json<EnvView> {
-    Json(EnvView { env: (*control.env).clone() })
+    Json(EnvView { env: control.shared.command_env() })
 }
 
 async fn events(

@@ -14,8 +14,6 @@ impl Machine {
     pub fn view(&self, seq: u64) -> SessionView {
         let mut services = BTreeMap::new();
         for (index, service) in self.plan.services.iter().enumerate() {
-            let ports: BTreeMap<String, u16> =
-                service.ports.iter().map(|port| (port.name.clone(), port.port)).collect();
             let replicas = self
                 .replicas
                 .iter()
@@ -23,7 +21,7 @@ impl Machine {
                 .map(|one| {
                     let only = service.replicas.len() == 1;
                     let published = self.openings.published_for(&service.name, Some(&one.plan.name), only);
-                    one.view(ports.clone(), published)
+                    one.view(published)
                 })
                 .collect();
             let published = self.openings.published_for(&service.name, None, false);
@@ -46,11 +44,16 @@ impl Machine {
         }
     }
 
-    /// How each replica stands, in the order of the plan.
+    /// How each replica stands, in the order of the plan; nothing, where nobody comes in to any of them.
     pub fn standings(&self) -> Vec<Standing> {
-        self.replicas
+        let wanted = if self.openings.lead_anywhere() { self.replicas.as_slice() } else { &[] };
+        wanted
             .iter()
             .map(|one| Standing {
+                service: self.plan.services[one.service].name.clone(),
+                replica: one.plan.name.clone(),
+                address: one.plan.address,
+                ports: one.plan.ports.clone(),
                 state: one.state,
                 restarting: one.state == ReplicaState::Starting
                     || one.restart.is_under_way()
@@ -61,12 +64,13 @@ impl Machine {
 }
 
 impl Replica {
-    fn view(&self, ports: BTreeMap<String, u16>, published: BTreeMap<String, u16>) -> ReplicaView {
+    fn view(&self, published: BTreeMap<String, u16>) -> ReplicaView {
         ReplicaView {
             name: self.plan.name.clone(),
             state: self.state,
             host: self.plan.address.to_string(),
-            ports,
+            ports: self.plan.ports.iter().map(|port| (port.name.clone(), port.port)).collect(),
+            url: self.plan.url.clone(),
             published,
             generation: self.generation,
             pid: self.pid,

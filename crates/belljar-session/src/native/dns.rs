@@ -29,7 +29,7 @@ impl Names {
             }
         }
         for service in &plan.host_services {
-            names.insert(service.name.to_string(), vec![service.address]);
+            names.insert(service.name.to_string(), service.address.into_iter().collect());
         }
         // A service that bears the session's name keeps it.
         names.entry(session.to_owned()).or_insert_with(|| vec![plan.address]);

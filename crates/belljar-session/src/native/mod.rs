@@ -4,14 +4,16 @@ mod command;
 mod connection;
 mod dns;
 mod etc;
+mod ground;
 mod pace;
 mod readiness;
 mod seal;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use belljar_client::wire::Stream;
@@ -29,10 +31,13 @@ use crate::backend::Backend;
 use crate::driver::Message;
 use crate::logs::{Log, Logs};
 use crate::machine::{Input, Order, ReplicaIndex, Report, TaskIndex};
+use crate::shared::{self, Ground, TakenPort};
 
 pub use command::{Command, CommandError, CommandSpec};
 pub(crate) use connection::Connection;
 pub(crate) use dns::Names;
+use ground::NoPort;
+use readiness::NotReady;
 pub use seal::network;
 pub(crate) use seal::{Sealed, seal};
 
@@ -46,11 +51,33 @@ pub(crate) struct Native {
     watches: HashMap<ReplicaIndex, tokio::task::AbortHandle>,
 }
 
+/// What a session is given besides its connection and its logs.
+pub(crate) struct Setting {
+    pub(crate) plan: Arc<Plan>,
+    /// What every command gets on top of the plan's variables.
+    pub(crate) env: BTreeMap<String, String>,
+    /// In shared isolation, where it stands.
+    pub(crate) ground: Option<Ground>,
+    /// Where replicas' notification sockets are, as they see them.
+    pub(crate) notify_dir: PathBuf,
+    /// The session's host name.
+    pub(crate) hostname: String,
+}
+
 /// What the tasks of one session share.
 pub(crate) struct Shared {
     pub(crate) connection: Arc<Connection>,
-    pub(crate) plan: Arc<Plan>,
+    /// Planned anew where a port has changed.
+    plan: std::sync::Mutex<Arc<Plan>>,
+    /// One port is changed at a time: each plan then has all changes before it, and is told after them.
+    changing: std::sync::Mutex<()>,
+    /// What every command gets on top of the plan's variables.
+    env: BTreeMap<String, String>,
+    /// In shared isolation, its ports.
+    ground: Option<Ground>,
     pub(crate) logs: Arc<Logs>,
+    /// Where replicas' notification sockets are, as they see them.
+    notify_dir: PathBuf,
     /// The session's host name.
     pub(crate) hostname: String,
     reports: mpsc::WeakUnboundedSender<Message>,
@@ -68,20 +95,28 @@ struct LiveReplica {
     started: Instant,
     told: watch::Receiver<bool>,
     log: Arc<Log>,
+    /// It is ready, or was.
+    was_ready: Arc<AtomicBool>,
+    /// A port of its that somebody else listens on.
+    taken: Arc<std::sync::Mutex<Option<TakenPort>>>,
 }
 
 impl Native {
     pub(crate) fn new(
         connection: Arc<Connection>,
-        plan: Arc<Plan>,
         logs: Arc<Logs>,
-        hostname: String,
+        setting: Setting,
         reports: &mpsc::UnboundedSender<Message>,
     ) -> Self {
+        let Setting { plan, env, ground, notify_dir, hostname } = setting;
         let shared = Arc::new(Shared {
             connection,
-            plan,
+            plan: std::sync::Mutex::new(plan),
+            changing: std::sync::Mutex::default(),
+            env,
+            ground,
             logs,
+            notify_dir,
             hostname,
             reports: reports.downgrade(),
             replicas: std::sync::Mutex::default(),
@@ -147,6 +182,10 @@ impl Backend for Native {
                     shared.report(Report::ReplicaThawed { replica, generation, result });
                 });
             }
+            Order::ChangePort { replica, generation, port } => {
+                // Leasing waits for the disk and for other sessions.
+                tokio::task::spawn_blocking(move || shared.change_port(replica, generation, port));
+            }
             Order::StartTask { task } => {
                 tokio::spawn(async move { shared.run_task(task).await });
             }
@@ -182,14 +221,30 @@ impl Shared {
         self.replicas.lock().expect("no panic while it is held").get(&replica).cloned()
     }
 
-    pub(crate) fn replica_plan(&self, replica: ReplicaIndex) -> &ReplicaPlan {
-        self.plan.replicas().nth(replica).expect("the machine counts the same replicas")
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(&self.plan.lock().expect("no panic while it is held"))
+    }
+
+    pub(crate) fn replica_plan(&self, replica: ReplicaIndex) -> ReplicaPlan {
+        self.plan().replicas().nth(replica).expect("the machine counts the same replicas").clone()
+    }
+
+    /// What every command of the session gets on top of the caller's environment.
+    pub(crate) fn command_env(&self) -> BTreeMap<String, String> {
+        let mut env = self.plan().command_env.clone();
+        env.extend(self.env.clone());
+        env
+    }
+
+    /// Whether its names, files and ports are its own.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.ground.is_none()
     }
 
     /// The whole life of one generation of a replica.
     async fn run_replica(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
         let started = Instant::now();
-        let plan = self.replica_plan(replica).clone();
+        let plan = self.replica_plan(replica);
         let log = match self.logs.open(plan.name.as_str()) {
             Ok(log) => Arc::new(log),
             Err(error) => {
@@ -204,6 +259,9 @@ impl Shared {
             why,
             last_lines: log.last_lines(),
         };
+        if let Err(error) = self.prepare_files(&plan) {
+            return self.report(refused(format!("cannot prepare its files: {error}")));
+        }
         if let Err(why) = self.prepare_volumes(replica, &plan, &log).await {
             return self.report(refused(why));
         }
@@ -211,7 +269,7 @@ impl Shared {
         let tell = Arc::new(tell);
         let mut env = plan.env.clone();
         if plan.ready.check == Check::Notify {
-            match self.notify_socket(&plan, Arc::clone(&tell)).await {
+            match self.notify_socket(replica, Arc::clone(&tell)).await {
                 Ok(path) => drop(env.insert("NOTIFY_SOCKET".to_owned(), path)),
                 Err(why) => return self.report(refused(why)),
             }
@@ -223,22 +281,58 @@ impl Shared {
             },
             _ => None,
         };
-        let spec = Self::replica_process(replica, &plan, plan.argv.clone(), &env, true);
-        let spawned = self.spawn_logged(spec, &log, pattern.map(|pattern| (pattern, tell))).await;
-        let (mut process, pumps) = match spawned {
-            Ok(spawned) => spawned,
-            Err(why) => return self.report(refused(why)),
+        let mut spec = Self::replica_process(replica, &plan, plan.argv.clone(), &env, true);
+        let listeners = match self.hand_over_ports(replica, &plan).await {
+            Ok(listeners) => listeners,
+            Err(NoPort::Refused(why)) => return self.report(refused(why)),
+            Err(NoPort::Taken(taken)) => {
+                let (why, last_lines) = (taken.to_string(), log.last_lines());
+                let (port, exit) = (taken.port, Exit::default());
+                return self.report(Report::PortTaken { replica, generation, port, exit, why, last_lines });
+            }
         };
-        let live = LiveReplica { generation, unit: process.unit, started, told, log: Arc::clone(&log) };
-        self.replicas.lock().expect("no panic while it is held").insert(replica, live);
+        let listeners = listeners.into_iter().map(|(name, listener)| {
+            spec.listeners.push(name);
+            listener
+        });
+        let listeners = listeners.collect();
+        let matcher = pattern.map(|pattern| (pattern, tell));
+        let (mut process, pumps) = match self.spawn_logged(spec, &log, matcher, listeners).await {
+            Ok(spawned) => spawned,
+            Err(why) => {
+                self.take_ports_back(&plan);
+                return self.report(refused(why));
+            }
+        };
+        let live = LiveReplica {
+            generation,
+            unit: process.unit,
+            started,
+            told,
+            log: Arc::clone(&log),
+            was_ready: Arc::default(),
+            taken: Arc::default(),
+        };
+        self.replicas.lock().expect("no panic while it is held").insert(replica, live.clone());
         self.report(Report::ReplicaStarted { replica, generation, pid: process.pid });
         let Ok(status) = (&mut process.exit).await else {
             // The whole session ended; `Gone` tells.
             return;
         };
+        // At once, before anybody else can.
+        let lost = self.take_ports_back(&plan);
         finish_pumps(pumps).await;
-        let last_lines = log.last_lines();
-        self.report(Report::ReplicaExited { replica, generation, exit: exit_of(status), last_lines });
+        let (last_lines, exit) = (log.last_lines(), exit_of(status));
+        let seen = live.taken.lock().expect("no panic while it is held").take();
+        // One that was ready had its ports, and has ended for another reason.
+        let lost = lost.filter(|_| !live.was_ready.load(Ordering::Relaxed));
+        self.report(match seen.or(lost) {
+            Some(taken) => {
+                let why = taken.to_string();
+                Report::PortTaken { replica, generation, port: taken.port, exit, why, last_lines }
+            }
+            None => Report::ReplicaExited { replica, generation, exit, last_lines },
+        });
     }
 
     fn replica_process(
@@ -262,6 +356,7 @@ impl Shared {
             binds: binds.collect(),
             files: plan.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect(),
             terminal: false,
+            listeners: Vec::new(),
         }
     }
 
@@ -282,7 +377,7 @@ impl Shared {
             return Ok(());
         }
         let spec = Self::replica_process(replica, plan, init.clone(), &plan.env, false);
-        let (process, pumps) = self.spawn_logged(spec, log, None).await?;
+        let (process, pumps) = self.spawn_logged(spec, log, None, Vec::new()).await?;
         let Ok(status) = process.exit.await else {
             return Err("the session ended".to_owned());
         };
@@ -303,12 +398,13 @@ impl Shared {
         spec: ProcessSpec,
         log: &Arc<Log>,
         matcher: Option<(regex::Regex, Arc<watch::Sender<bool>>)>,
+        listeners: Vec<OwnedFd>,
     ) -> Result<(connection::Process, [JoinHandle<()>; 2]), String> {
         let null = fs_err::File::open("/dev/null").map_err(|error| error.to_string())?;
         let (out_reader, out) = output_pipe().map_err(|error| error.to_string())?;
         let (err_reader, err) = output_pipe().map_err(|error| error.to_string())?;
         let stdin = OwnedFd::from(null.into_file());
-        let process = self.connection.spawn(spec, [stdin, out, err]).await.map_err(explain)?;
+        let process = self.connection.spawn(spec, [stdin, out, err], listeners).await.map_err(explain)?;
         let pumps = [(out_reader, Stream::Out), (err_reader, Stream::Err)].map(|(reader, stream)| {
             let (log, matcher) = (Arc::clone(log), matcher.clone());
             let running = Pump::new(&self.pumps);
@@ -331,11 +427,12 @@ impl Shared {
 
     async fn notify_socket(
         &self,
-        plan: &ReplicaPlan,
+        replica: ReplicaIndex,
         tell: Arc<watch::Sender<bool>>,
     ) -> Result<String, String> {
-        let path = format!("/run/belljar/notify/{}", plan.name);
-        let spec = SocketSpec::UnixDatagram(PathBuf::from(&path));
+        // Short, as the path of the control socket is.
+        let path = self.notify_dir.join(format!("notify.{replica}"));
+        let spec = SocketSpec::UnixDatagram(path.clone());
         let socket = self.connection.socket(spec).await.map_err(|error| error.to_string())?;
         let socket = std::os::unix::net::UnixDatagram::from(socket);
         socket.set_nonblocking(true).map_err(|error| error.to_string())?;
@@ -350,17 +447,22 @@ impl Shared {
                 }
             }
         });
-        Ok(path)
+        Ok(path.to_string_lossy().into_owned())
     }
 
     async fn watch_readiness(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
         let Some(live) = self.live(replica).filter(|live| live.generation == generation) else { return };
-        let plan = self.replica_plan(replica).clone();
+        let plan = self.replica_plan(replica);
         let execs = Arc::clone(&self);
         let subject = readiness::Subject {
             connection: Arc::clone(&self.connection),
             index: replica,
             address: plan.address,
+            // Whoever has a network to himself is the only one who can listen there.
+            alone: self.is_sealed(),
+            handed: plan.ports.iter().filter(|one| one.listen).map(|one| one.port).collect(),
+            uid: belljar_sandbox::plain_identity()
+                .map_or_else(|| rustix::process::geteuid().as_raw(), |plain| plain.uid),
             unit: live.unit,
             told: live.told.clone(),
             exec: Box::new(move |argv| {
@@ -370,10 +472,18 @@ impl Shared {
         };
         match readiness::watch(&subject, &plan.ready).await {
             Ok(()) => {
+                live.was_ready.store(true, Ordering::Relaxed);
                 let ready_ms = (live.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
                 self.report(Report::ReplicaReady { replica, generation, ready_ms });
             }
-            Err(why) => {
+            Err(NotReady::Foreign(number)) => {
+                // It is told when the replica, which has no use any more, has ended.
+                let port = plan.ports.iter().find(|one| one.port == number).map(|one| one.name.clone());
+                let taken = TakenPort { port: port.unwrap_or_default(), number };
+                *live.taken.lock().expect("no panic while it is held") = Some(taken);
+                self.connection.kill_all(connection::all_of(replica)).await;
+            }
+            Err(NotReady::Broken(why)) => {
                 let last_lines = live.log.last_lines();
                 self.report(Report::ReplicaNotReady { replica, generation, why, last_lines });
             }
@@ -384,10 +494,11 @@ impl Shared {
     async fn exec_check(&self, replica: ReplicaIndex, argv: Vec<String>) -> Result<(), String> {
         let plan = self.replica_plan(replica);
         let shown = argv.join(" ");
-        let spec = Self::replica_process(replica, plan, argv, &plan.env, false);
+        let spec = Self::replica_process(replica, &plan, argv, &plan.env, false);
         let null = || fs_err::OpenOptions::new().read(true).write(true).open("/dev/null");
         let null = || null().map(|file| OwnedFd::from(file.into_file())).map_err(|error| error.to_string());
-        let process = self.connection.spawn(spec, [null()?, null()?, null()?]).await.map_err(explain)?;
+        let process = self.connection.spawn(spec, [null()?, null()?, null()?], Vec::new()).await;
+        let process = process.map_err(explain)?;
         match process.exit.await.map(exit_of) {
             Ok(exit) if exit.is_success() => Ok(()),
             Ok(exit) => Err(format!("`{shown}` ended with {exit}")),
@@ -397,7 +508,7 @@ impl Shared {
 
     async fn run_task(self: Arc<Self>, task: TaskIndex) {
         let started = Instant::now();
-        let plan = &self.plan.tasks[task];
+        let plan = self.plan().tasks[task].clone();
         let refused = |why: String, last_lines| Report::TaskNotStarted { task, why, last_lines };
         let log = match self.logs.open(plan.name.as_str()) {
             Ok(log) => Arc::new(log),
@@ -414,8 +525,15 @@ impl Shared {
             binds: Vec::new(),
             files: Vec::new(),
             terminal: false,
+            listeners: Vec::new(),
         };
-        let (process, pumps) = match self.spawn_logged(spec, &log, None).await {
+        if let (false, Some(tmp)) = (self.is_sealed(), plan.env.get("TMPDIR"))
+            && let Err(error) = shared::private_dir(Path::new(tmp))
+        {
+            let why = format!("cannot prepare its files: {error}");
+            return self.report(refused(why, Vec::new()));
+        }
+        let (process, pumps) = match self.spawn_logged(spec, &log, None, Vec::new()).await {
             Ok(spawned) => spawned,
             Err(why) => return self.report(refused(why, log.last_lines())),
         };

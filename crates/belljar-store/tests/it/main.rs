@@ -2,6 +2,7 @@
 
 mod cleaning;
 mod damage;
+mod leases;
 mod processes;
 mod sessions;
 mod support;

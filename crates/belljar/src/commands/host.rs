@@ -14,6 +14,7 @@ use belljar_store::{NameWish, SessionKind};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 
+use super::isolation;
 use crate::app::App;
 use crate::error::{CliError, Result, internal};
 use crate::hosting::{self, Hosted, Launch};
@@ -31,12 +32,15 @@ pub(crate) struct Asked {
     /// `--metrics`, with its port, or 0 for any.
     #[serde(default)]
     pub(crate) metrics: Option<u16>,
+    /// However tight, else what the stack says.
+    pub(crate) isolation: Option<isolation::Word>,
 }
 
 /// What we tell `up`, a line each.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Told {
+    Note(String),
     Event(Box<Event>),
     Ready(Box<SessionView>),
     Failed(ErrorView),
@@ -91,9 +95,12 @@ async fn start(app: &App, zygote: &Arc<Zygote>, asked: Asked) -> Result<Hosted> 
         Some(name) => NameWish::Exactly(name),
         None => NameWish::Like(hosting::name_like(stack.dir())),
     };
-    let Asked { stack_file, metrics, .. } = asked;
-    let launch = Launch { stack_file, stack, name, kind: SessionKind::Up, metrics };
-    hosting::launch(app, zygote, launch).await
+    let Asked { stack_file, metrics, isolation, .. } = asked;
+    let isolation = isolation.map(Into::into);
+    let launch = Launch { stack_file, stack, name, kind: SessionKind::Up, metrics, isolation };
+    // Where nobody listens any more, that is found out later.
+    let note = |text: &str| drop(tell(&Told::Note(text.to_owned())));
+    hosting::launch(app, zygote, launch, note).await
 }
 
 /// The ready session; an error to tell; or nothing, where nobody listens any more.

@@ -12,8 +12,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin};
 
 use super::host::{Asked, KEEP, Told};
-use super::ps;
 use super::stack_args::StackArgs;
+use super::{isolation, ps};
 use crate::app::App;
 use crate::error::{CliError, Result, internal};
 use crate::signals::Signals;
@@ -35,6 +35,8 @@ pub(crate) struct Args {
     /// Start another one although one of this stack runs here
     #[arg(long)]
     new: bool,
+    #[command(flatten)]
+    isolation: isolation::IsolationArgs,
 }
 
 pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
@@ -46,8 +48,16 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     {
         return attach(app, &record, args).await;
     }
-    let mut host =
-        Host::start(app, &Asked { stack_file, name: args.name.clone(), metrics: args.metrics }).await?;
+    let mut host = Host::start(
+        app,
+        &Asked {
+            stack_file,
+            name: args.name.clone(),
+            metrics: args.metrics,
+            isolation: args.isolation.isolation,
+        },
+    )
+    .await?;
     let view = tokio::select! {
         view = host.until_ready(app) => view?,
         asked = signals.next() => {
@@ -131,6 +141,7 @@ impl Host {
             BufReader::new(output.ok_or_else(|| internal(std::io::Error::other("no pipe")))?).lines();
         while let Some(line) = lines.next_line().await.map_err(internal)? {
             match serde_json::from_str(&line).map_err(internal)? {
+                Told::Note(note) => app.printer.note(&note),
                 Told::Event(event) => progress(app, &event.kind),
                 Told::Ready(view) => return Ok(*view),
                 Told::Failed(view) => {
@@ -164,6 +175,9 @@ fn progress(app: &App, kind: &EventKind) {
     let text = match kind {
         EventKind::SessionStarting { stack, name } => format!("session {name} of stack {stack}"),
         EventKind::ReplicaReady { replica, ready_ms, .. } => format!("  {replica} ready in {ready_ms:.1} ms"),
+        EventKind::ReplicaPortChanged { replica, from, to, .. } => {
+            format!("  port {from} of {replica} was taken by another process; it gets {to}")
+        }
         EventKind::TaskSucceeded { task, duration_ms } => format!("  {task} done in {duration_ms} ms"),
         EventKind::ReplicaExited { replica, exit, expected: false, .. } => {
             format!("  {replica} ended: {exit}")
