@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use belljar_model::{ErrorCode, ExitCode};
+use belljar_report::graph::Graph;
+use belljar_stack::{RecipeBook, SourceFile, Stack};
 
 use crate::recipes;
 use crate::repository::root;
@@ -36,6 +38,7 @@ fn generated() -> Vec<(&'static str, String)> {
         ("docs/reference/exit-codes.md", exit_codes()),
         ("docs/reference/openapi.json", openapi()),
         ("docs/reference/recipes.md", recipes::page(NOTICE)),
+        ("docs/images/pods.svg", graph("examples/pods/belljar.toml")),
     ]
 }
 
@@ -66,6 +69,14 @@ fn errors() -> String {
 fn openapi() -> String {
     let document = belljar_session::openapi::document();
     format!("{}\n", serde_json::to_string_pretty(&document).expect("a JSON value is JSON"))
+}
+
+/// The picture of an example's stack.
+fn graph(file: &str) -> String {
+    let path = root().join(file);
+    let text = fs_err::read_to_string(&path).expect("the example is part of the repository");
+    let stack = Stack::parse(&SourceFile { path, text }, &RecipeBook::builtin());
+    Graph::of(&stack.expect("a test checks every example").outline()).to_svg()
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ error_codes! {
     NothingSelected = "nothing-selected", NOTHING_RAN, "No scenario was selected";
     SuiteNotFound = "suite-not-found", NOT_FOUND, "The stack has no such suite or scenario";
     InvalidRequest = "invalid-request", USAGE, "A request of the control protocol is not well formed";
+    FileExists = "file-exists", CONFLICT, "A file that would be written is there already";
     OutputFailed = "output-failed", INTERNAL, "Standard output cannot be written to, a full disk for instance";
     Interrupted = "interrupted", INTERRUPTED, "Interrupted before it was done";
 }

@@ -69,6 +69,11 @@ impl<'a> Planner<'a> {
         planner.faults
     }
 
+    /// The plan of no session: what only a session or the machine knows is made up.
+    pub(crate) fn outline(stack: &'a StackDecl) -> Plan {
+        Self::new(stack, None).whole()
+    }
+
     pub(crate) fn plan(
         stack: &'a StackDecl,
         context: &'a Context,

@@ -66,6 +66,12 @@ impl Stack {
         &self.declared.dir
     }
 
+    /// The stack's shape for whoever only looks at it: names, replicas, ports and dependencies are right; addresses
+    /// of programs and values that a session decides are made up.
+    pub fn outline(&self) -> Plan {
+        Planner::outline(&self.declared)
+    }
+
     /// Decides everything that depends on the session and the machine. `programs` finds the servers that
     /// recipes run.
     pub fn plan(&self, context: &Context, programs: &dyn Programs) -> Result<Plan, PlanError> {

@@ -3,6 +3,7 @@
 mod app;
 mod cli;
 mod commands;
+mod draft;
 mod env_vars;
 mod error;
 mod hosting;

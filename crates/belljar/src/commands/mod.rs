@@ -9,7 +9,9 @@ mod env;
 mod events;
 mod eventually;
 mod exec;
+mod graph;
 mod host;
+mod init;
 mod logs;
 mod ls;
 mod plan;
@@ -85,10 +87,14 @@ pub(crate) enum Command {
     Always(always::Args),
     /// Run scenarios, each in a session of its own
     Test(test::Args),
+    /// Write a first stack file for the project in this directory
+    Init(init::Args),
     /// Check a stack file and show every fault in it
     Check(check::Args),
     /// Show what a stack file comes to: start order, addresses, environment
     Plan(plan::Args),
+    /// Draw a stack: services, tasks, and what comes after what
+    Graph(graph::Args),
     /// List the recipes that `use = "…"` can name, show one, or make one your own
     Recipes(recipes::Args),
     /// Say what this machine can do, and what its lacks cost
@@ -155,8 +161,10 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
         Command::Wait(args) => wait::run(app, args).await,
         Command::Eventually(args) => eventually::run(app, args).await,
         Command::Always(args) => always::run(app, args).await,
+        Command::Init(args) => init::run(app, args),
         Command::Check(args) => check::run(app, args),
         Command::Plan(args) => plan::run(app, args),
+        Command::Graph(args) => graph::run(app, args),
         Command::Recipes(args) => recipes::run(app, args),
         Command::Doctor(args) => doctor::run(app, args),
         Command::Clean(args) => clean::run(app, args),
