@@ -38,6 +38,7 @@ fn generated() -> Vec<(&'static str, String)> {
         ("docs/reference/exit-codes.md", exit_codes()),
         ("docs/reference/openapi.json", openapi()),
         ("docs/reference/recipes.md", recipes::page(NOTICE)),
+        ("docs/reference/belljar.schema.json", pretty(&belljar_stack::schema())),
         ("docs/images/pods.svg", graph("examples/pods/belljar.toml")),
     ]
 }
@@ -67,8 +68,11 @@ fn errors() -> String {
 
 /// The control protocol, as the server itself describes it.
 fn openapi() -> String {
-    let document = belljar_session::openapi::document();
-    format!("{}\n", serde_json::to_string_pretty(&document).expect("a JSON value is JSON"))
+    pretty(&belljar_session::openapi::document())
+}
+
+fn pretty(document: &serde_json::Value) -> String {
+    format!("{}\n", serde_json::to_string_pretty(document).expect("a JSON value is JSON"))
 }
 
 /// The picture of an example's stack.

@@ -28,17 +28,19 @@ pub(crate) enum Services<'a> {
     OfRecipe,
 }
 
-const BOOTS: &[(&str, Boot)] = &[("parallel", Boot::Parallel), ("serial", Boot::Serial)];
-const RESTARTS: &[(&str, RestartPolicy)] = &[
+pub(crate) const BOOTS: &[(&str, Boot)] = &[("parallel", Boot::Parallel), ("serial", Boot::Serial)];
+pub(crate) const RESTARTS: &[(&str, RestartPolicy)] = &[
     ("never", RestartPolicy::Never),
     ("on-failure", RestartPolicy::OnFailure),
     ("always", RestartPolicy::Always),
 ];
-const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-const CHECKS: &[&str] = &["tcp", "http", "exec", "log", "notify", "file", "socket"];
+pub(crate) const CONDITIONS: &[(&str, Condition)] =
+    &[("started", Condition::Started), ("ready", Condition::Ready), ("succeeded", Condition::Succeeded)];
+pub(crate) const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+pub(crate) const CHECKS: &[&str] = &["tcp", "http", "exec", "log", "notify", "file", "socket"];
 
 /// As many as one network prefix per service leaves room for, and more than one machine carries.
-const MAX_REPLICAS: u16 = 200;
+pub(crate) const MAX_REPLICAS: u16 = 200;
 
 impl Walk {
     pub(crate) fn service(
@@ -222,11 +224,6 @@ impl Walk {
     }
 
     fn after_table(&mut self, node: &Node<'_>, expected: &str) -> Vec<AfterDecl> {
-        const CONDITIONS: &[(&str, Condition)] = &[
-            ("started", Condition::Started),
-            ("ready", Condition::Ready),
-            ("succeeded", Condition::Succeeded),
-        ];
         let entries = self.table(node, expected).map(|table| table.list).unwrap_or_default();
         let mut all = Vec::new();
         for Entry { key, value } in entries {

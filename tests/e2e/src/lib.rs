@@ -11,6 +11,7 @@ mod env;
 mod host;
 mod output;
 mod probe;
+mod schema;
 mod terminal;
 mod wait;
 

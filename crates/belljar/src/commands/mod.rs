@@ -19,6 +19,7 @@ mod ps;
 mod recipes;
 mod relay;
 mod run;
+mod schema;
 mod stack_args;
 mod test;
 mod up;
@@ -97,6 +98,8 @@ pub(crate) enum Command {
     Graph(graph::Args),
     /// List the recipes that `use = "…"` can name, show one, or make one your own
     Recipes(recipes::Args),
+    /// Print the JSON Schema of stack files, for editors
+    Schema(schema::Args),
     /// Say what this machine can do, and what its lacks cost
     Doctor(doctor::Args),
     /// Remove what dead and old sessions left on disk
@@ -166,6 +169,7 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
         Command::Plan(args) => plan::run(app, args),
         Command::Graph(args) => graph::run(app, args),
         Command::Recipes(args) => recipes::run(app, args),
+        Command::Schema(args) => schema::run(app, args),
         Command::Doctor(args) => doctor::run(app, args),
         Command::Clean(args) => clean::run(app, args),
         Command::Run(_) | Command::Test(_) | Command::Host(_) => unreachable!("they are run above"),
