@@ -10,6 +10,8 @@ pub(crate) const STATE_DIR: &str = "BELLJAR_STATE_DIR";
 pub(crate) const SESSION: &str = "BELLJAR_SESSION";
 /// The control socket of that session. Set inside a session.
 pub(crate) const CONTROL: &str = "BELLJAR_CONTROL";
+/// Set by a shell that asks how the line goes on: its name.
+pub(crate) const COMPLETE: &str = "_BELLJAR_COMPLETE";
 /// Seconds that are added to the time of day. For tests of what time does to state.
 pub(crate) const TEST_CLOCK_OFFSET: &str = "__BELLJAR_TEST_CLOCK_OFFSET";
 

@@ -20,7 +20,7 @@ use crate::terminal::Terminal;
 use crate::wait::{LONG, eventually, soon};
 
 /// What every world finds its programs in.
-pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How long after its end anything of a test may still be there.
 const GONE_WITHIN: Duration = Duration::from_secs(3);

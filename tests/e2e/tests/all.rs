@@ -3,6 +3,7 @@
 mod bad_input;
 mod clean;
 mod command_line;
+mod completing;
 mod crash;
 mod events;
 mod faults;

@@ -30,6 +30,7 @@ const VERBS: &[&str] = &[
     "graph",
     "recipes",
     "schema",
+    "completions",
     "doctor",
     "clean",
     "test",

@@ -3,6 +3,7 @@
 mod always;
 mod check;
 mod clean;
+mod completions;
 mod doctor;
 mod down;
 mod env;
@@ -15,7 +16,7 @@ mod init;
 mod logs;
 mod ls;
 mod plan;
-mod ps;
+pub(crate) mod ps;
 mod recipes;
 mod relay;
 mod run;
@@ -104,6 +105,8 @@ pub(crate) enum Command {
     Doctor(doctor::Args),
     /// Remove what dead and old sessions left on disk
     Clean(clean::Args),
+    /// Print the script that makes a shell complete this command line
+    Completions(completions::Args),
     /// Carry a session for `up`
     #[command(name = "__host", hide = true)]
     Host(host::Args),
@@ -170,6 +173,7 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
         Command::Graph(args) => graph::run(app, args),
         Command::Recipes(args) => recipes::run(app, args),
         Command::Schema(args) => schema::run(app, args),
+        Command::Completions(args) => completions::run(app, args),
         Command::Doctor(args) => doctor::run(app, args),
         Command::Clean(args) => clean::run(app, args),
         Command::Run(_) | Command::Test(_) | Command::Host(_) => unreachable!("they are run above"),
