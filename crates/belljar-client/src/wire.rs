@@ -81,6 +81,30 @@ pub struct TaskView {
     pub last_lines: Vec<String>,
 }
 
+/// `GET /v1/probe?replica=…`: the readiness check, made once and now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbesView {
+    pub probes: Vec<ProbeView>,
+}
+
+/// What one replica's readiness check came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeView {
+    pub replica: ReplicaName,
+    pub state: ReplicaState,
+    /// The check in words.
+    pub check: String,
+    pub holds: bool,
+    /// Why it does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What helps to understand it: who listens where, the last lines, what is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// How long it took.
+    pub took_ms: f64,
+}
+
 /// What can be done to replicas: `POST /v1/replicas/{verb}` with [`Targets`]. Each answer means that it is true now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

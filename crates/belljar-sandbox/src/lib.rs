@@ -46,7 +46,7 @@ mod tree;
 mod zygote;
 
 pub use cgroup::{Groups, LimitError, LimitPlan};
-pub use diag::is_listening;
+pub use diag::{is_listening, listeners};
 pub use error::{SandboxError, Step};
 pub use host::{Init, Zygote};
 pub use identity::{Identity, identity};

@@ -18,6 +18,7 @@ mod messages;
 mod metrics;
 mod names;
 mod ordering;
+mod probing;
 mod protocol;
 mod publish;
 mod readiness;

@@ -22,6 +22,7 @@ const VERBS: &[&str] = &[
     "pause",
     "resume",
     "wait",
+    "probe",
     "eventually",
     "always",
     "init",

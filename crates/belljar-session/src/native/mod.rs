@@ -5,6 +5,7 @@ mod connection;
 mod dns;
 mod etc;
 mod pace;
+pub(crate) mod probing;
 mod readiness;
 mod seal;
 
@@ -356,18 +357,7 @@ impl Shared {
     async fn watch_readiness(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
         let Some(live) = self.live(replica).filter(|live| live.generation == generation) else { return };
         let plan = self.replica_plan(replica).clone();
-        let execs = Arc::clone(&self);
-        let subject = readiness::Subject {
-            connection: Arc::clone(&self.connection),
-            index: replica,
-            address: plan.address,
-            unit: live.unit,
-            told: live.told.clone(),
-            exec: Box::new(move |argv| {
-                let shared = Arc::clone(&execs);
-                Box::pin(async move { shared.exec_check(replica, argv).await })
-            }),
-        };
+        let subject = self.subject(replica, &live);
         match readiness::watch(&subject, &plan.ready).await {
             Ok(()) => {
                 let ready_ms = (live.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
@@ -377,6 +367,22 @@ impl Shared {
                 let last_lines = live.log.last_lines();
                 self.report(Report::ReplicaNotReady { replica, generation, why, last_lines });
             }
+        }
+    }
+
+    /// A running replica as its checks see it.
+    fn subject(self: &Arc<Self>, replica: ReplicaIndex, live: &LiveReplica) -> readiness::Subject {
+        let execs = Arc::clone(self);
+        readiness::Subject {
+            connection: Arc::clone(&self.connection),
+            index: replica,
+            address: self.replica_plan(replica).address,
+            unit: live.unit,
+            told: live.told.clone(),
+            exec: Box::new(move |argv| {
+                let shared = Arc::clone(&execs);
+                Box::pin(async move { shared.exec_check(replica, argv).await })
+            }),
         }
     }
 

@@ -26,7 +26,7 @@ use super::pace::Pace;
 const FIRST_STEP: Duration = Duration::from_micros(500);
 const LONGEST_STEP: Duration = Duration::from_millis(4);
 /// One probe that takes longer than this counts as failed and is made again.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A service that is ready when it has been started must live on for this long: one that fails at once was
 /// never ready. Its end is reported by itself and ends the watch.
 const LIVES_ON: Duration = Duration::from_millis(10);
@@ -68,6 +68,21 @@ pub(crate) async fn watch(subject: &Subject, plan: &ReadyPlan) -> Result<(), Str
             let why = why.into_inner().unwrap_or_default();
             let hint = loopback_hint(subject, &plan.check).await;
             Err(format!("after {} {why}{hint}", belljar_model::duration::short(plan.within)))
+        }
+    }
+}
+
+/// Makes the check once. The error is why it does not hold now.
+pub(super) async fn once(subject: &Subject, check: &Check) -> Result<(), String> {
+    let probe = Probe::new(subject, check).await?;
+    if matches!(check, Check::Log { .. } | Check::Notify) && !*subject.told.borrow() {
+        return Err(probe.told_nothing());
+    }
+    match timeout(PROBE_TIMEOUT, probe.holds()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(NotYet::Cheap(why) | NotYet::Costly(why))) => Err(why),
+        Err(_) => {
+            Err(format!("it was not answered within {}", belljar_model::duration::short(PROBE_TIMEOUT)))
         }
     }
 }
@@ -233,9 +248,10 @@ impl<'a> Probe<'a> {
         }
         match &check.body {
             Some(pattern) if !pattern.is_match(&String::from_utf8_lossy(&body)) => Err(format!(
-                "GET {} answered {} with a body that does not match",
+                "GET {} answered {} with a body that does not match /{pattern}/{}",
                 check.path,
-                status.as_u16()
+                status.as_u16(),
+                excerpt(&body)
             )),
             _ => Ok(()),
         }
@@ -266,7 +282,7 @@ fn excerpt(body: &[u8]) -> String {
 }
 
 /// A service that listens on 127.0.0.1 alone is the commonest mistake: say so.
-async fn loopback_hint(subject: &Subject, check: &Check) -> String {
+pub(super) async fn loopback_hint(subject: &Subject, check: &Check) -> String {
     let ports = match check {
         Check::Tcp { ports } => ports.clone(),
         Check::Http { port, .. } => vec![*port],

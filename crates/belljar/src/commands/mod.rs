@@ -16,6 +16,7 @@ mod init;
 mod logs;
 mod ls;
 mod plan;
+mod probe;
 pub(crate) mod ps;
 mod recipes;
 mod relay;
@@ -83,6 +84,8 @@ pub(crate) enum Command {
     Resume(verbs::Args),
     /// Wait until a replica, a service or the session is ready, exited or idle
     Wait(wait::Args),
+    /// Make a readiness check by hand, and say why it does not hold
+    Probe(probe::Args),
     /// Run a command again and again until it succeeds
     Eventually(eventually::Args),
     /// Run a command again and again, and fail as soon as it fails
@@ -165,6 +168,7 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
         Command::Pause(args) => verbs::run(app, Verb::Pause, args).await,
         Command::Resume(args) => verbs::run(app, Verb::Resume, args).await,
         Command::Wait(args) => wait::run(app, args).await,
+        Command::Probe(args) => probe::run(app, args).await,
         Command::Eventually(args) => eventually::run(app, args).await,
         Command::Always(args) => always::run(app, args).await,
         Command::Init(args) => init::run(app, args),
