@@ -173,17 +173,20 @@ pub struct DoneReplica {
 pub enum WaitFor {
     Ready,
     Exited,
+    /// What is watched of it after it was ready does not hold any more.
+    Unhealthy,
     /// Nothing is under way: no restart, no task, no exec, no starting replica.
     Idle,
 }
 
 impl WaitFor {
-    pub const ALL: &'static [Self] = &[Self::Ready, Self::Exited, Self::Idle];
+    pub const ALL: &'static [Self] = &[Self::Ready, Self::Exited, Self::Unhealthy, Self::Idle];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
             Self::Exited => "exited",
+            Self::Unhealthy => "unhealthy",
             Self::Idle => "idle",
         }
     }

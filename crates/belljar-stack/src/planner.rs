@@ -224,6 +224,7 @@ impl<'a> Planner<'a> {
             volumes: service.volumes.iter().map(|one| self.volume_plan(service, number, one)).collect(),
             files: service.files.iter().map(|(path, text)| self.file(path, text, own)).collect(),
             ready: self.ready(service, number, &cwd),
+            health: self.health(service, number, &cwd),
             cwd,
         }
     }

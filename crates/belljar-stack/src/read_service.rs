@@ -7,8 +7,8 @@ use belljar_model::{ServiceName, TaskName, signal};
 use toml::de::DeValue;
 
 use crate::declare::{
-    AfterDecl, CheckDecl, Command, PortDecl, Process, ReadyDecl, ServiceDecl, StopDecl, TaskDecl, UsedRecipe,
-    Variable, VolumeDecl,
+    AfterDecl, CheckDecl, Command, HealthDecl, PortDecl, Process, ReadyDecl, ServiceDecl, StopDecl, TaskDecl,
+    UsedRecipe, Variable, VolumeDecl,
 };
 use crate::fault::Fault;
 use crate::keys::Level;
@@ -77,6 +77,7 @@ impl Walk {
             ports: self.ports(table.get("ports")),
             publish: table.get("publish").map(|node| self.publish(node)).unwrap_or_default(),
             ready: table.get("ready").and_then(|node| self.ready(node, author, uses_recipe)),
+            health: table.get("health").and_then(|node| self.health(node, author)),
             stop: table.get("stop").map(|node| self.stop(node)).unwrap_or_default(),
             volumes: self.volumes(&table),
             files: self.files(table.get("files"), author),
@@ -287,6 +288,45 @@ impl Walk {
                 None
             }
         };
+        self.only_of_http(&table);
+        Some(ReadyDecl {
+            place: node.place.clone(),
+            check,
+            within: table.get("within").and_then(|node| self.duration(node, false)),
+            stable: table.get("stable").and_then(|node| self.duration(node, true)),
+        })
+    }
+
+    /// The watch after it is ready: a check of its own, or that of `ready`.
+    fn health(&mut self, node: &Node<'_>, author: Author) -> Option<HealthDecl> {
+        let table =
+            self.keyed_table(node, Level::Health, "a table such as { http = \"/health\", every = \"5s\" }")?;
+        let kinds: Vec<_> = CHECKS.iter().filter_map(|key| table.entry(key)).collect();
+        let check = match kinds[..] {
+            [] => None,
+            // One that is not carried out here has been told of.
+            [one] if Level::Health.keys().contains(&one.key.value.as_str()) => {
+                self.check(one, &table, author)
+            }
+            [_] => None,
+            [first, second, ..] => {
+                self.faults.push(
+                    Fault::new(&second.key.place, "`health` has more than one kind", "expected exactly one")
+                        .also(&first.key.place, "the first one"),
+                );
+                None
+            }
+        };
+        self.only_of_http(&table);
+        let within = table.get("within").and_then(|node| self.duration(node, true));
+        Some(HealthDecl {
+            ready: ReadyDecl { place: node.place.clone(), check, within, stable: None },
+            every: table.get("every").and_then(|node| self.duration(node, false)),
+            restart: table.get("restart").and_then(|node| self.boolean(node)).unwrap_or(false),
+        })
+    }
+
+    fn only_of_http(&mut self, table: &Entries<'_>) {
         for key in ["port", "status", "body"] {
             if let Some(entry) = table.entry(key)
                 && table.get("http").is_none()
@@ -294,12 +334,6 @@ impl Walk {
                 self.fault(&entry.key.place, format!("`{key}` without `http`"), "only an HTTP check has it");
             }
         }
-        Some(ReadyDecl {
-            place: node.place.clone(),
-            check,
-            within: table.get("within").and_then(|node| self.duration(node, false)),
-            stable: table.get("stable").and_then(|node| self.duration(node, true)),
-        })
     }
 
     fn check(&mut self, kind: &Entry<'_>, table: &Entries<'_>, author: Author) -> Option<CheckDecl> {

@@ -20,6 +20,7 @@ const LEVELS: &[(Level, &str)] = &[
     (Level::Suite, "suite"),
     (Level::Port, "port"),
     (Level::Ready, "ready"),
+    (Level::Health, "health"),
     (Level::Stop, "stop"),
     (Level::Limits, "limits"),
     (Level::Requires, "requires"),
@@ -69,9 +70,10 @@ fn together(level: Level) -> Vec<(&'static str, Value)> {
         Level::Task => vec![("oneOf", exactly_one(&["run", "shell"]))],
         Level::Suite => vec![("anyOf", exactly_one(&["scenarios", "kind"]))],
         Level::Port => vec![("required", json!(["port"]))],
-        Level::Ready => {
-            // None of them is right where a recipe says it.
-            let mut at_most_one = exactly_one(CHECKS);
+        Level::Ready | Level::Health => {
+            // None of them is right where a recipe, or `ready`, says it.
+            let kinds: Vec<&str> = CHECKS.iter().copied().filter(|one| level.keys().contains(one)).collect();
+            let mut at_most_one = exactly_one(&kinds);
             let none = json!({"not": {"anyOf": at_most_one}});
             at_most_one.as_array_mut().expect("it is a list").push(none);
             let of_http: Map<String, Value> =
@@ -120,7 +122,7 @@ fn about(level: Level, key: &str) -> Option<(&'static str, Value)> {
         Level::Top => about_top(key),
         Level::Service | Level::Task => about_unit(level, key),
         Level::Suite => about_suite(key),
-        Level::Ready => about_ready(key),
+        Level::Ready | Level::Health => about_ready(key),
         Level::Port | Level::Stop | Level::Limits | Level::Requires => about_small(level, key),
         Level::RecipeService | Level::Recipe | Level::Parameter | Level::Program => None,
     }
@@ -155,6 +157,7 @@ fn about_unit(level: Level, key: &str) -> Option<(&'static str, Value)> {
         "after" => ("What has to be ready (services) or have succeeded (tasks) before it starts.", after()),
         "ports" => ("The ports that each replica listens on, by name.", ports()),
         "ready" => ("When a replica can be used.", definition("ready")),
+        "health" => ("What is watched after it is ready.", definition("health")),
         "volume" => ("A directory for its data, whose path is ${self.data}.", json!({"type": "boolean"})),
         "volumes" => ("Directories by name, with the path where the replica sees each.", table_of(&string())),
         "files" => ("Files to write before it starts: path inside, and text.", table_of(&string())),
@@ -206,7 +209,9 @@ fn about_ready(key: &str) -> Option<(&'static str, Value)> {
         "port" => ("The name of the port that `http` asks.", string()),
         "status" => ("The status that `http` wants; else any 2xx.", number(100, 599)),
         "body" => ("A regular expression to be found in the answer to `http`.", string()),
-        "within" => ("After this the session is given up.", duration()),
+        "within" => ("How long the check may fail.", duration()),
+        "every" => ("From one look to the next.", duration()),
+        "restart" => ("Whether it is restarted when it is unhealthy.", json!({"type": "boolean"})),
         "stable" => ("The check must hold this long without a break.", duration()),
         _ => return None,
     })

@@ -9,6 +9,7 @@ mod events;
 mod faults;
 mod graph;
 mod harness;
+mod health;
 mod host_services;
 mod hostile;
 mod init;

@@ -55,7 +55,7 @@ pub(crate) const ROUTES: &[Route] = &[
         body: None,
         answer: Some("SessionView"),
         query: &[
-            ("for", true, "ready, exited or idle"),
+            ("for", true, "ready, exited, unhealthy or idle"),
             ("replica", false, "a replica or a service; the whole session where none is named"),
             ("within_ms", true, "milliseconds, after which the answer is `wait-timed-out`"),
         ],

@@ -4,6 +4,7 @@ mod command;
 mod connection;
 mod dns;
 mod etc;
+mod health;
 mod pace;
 pub(crate) mod probing;
 mod readiness;
@@ -111,6 +112,12 @@ impl Backend for Native {
             }
             Order::WatchReadiness { replica, generation } => {
                 let task = tokio::spawn(async move { shared.watch_readiness(replica, generation).await });
+                if let Some(old) = self.watches.insert(replica, task.abort_handle()) {
+                    old.abort();
+                }
+            }
+            Order::WatchHealth { replica, generation, well } => {
+                let task = tokio::spawn(async move { shared.watch_health(replica, generation, well).await });
                 if let Some(old) = self.watches.insert(replica, task.abort_handle()) {
                     old.abort();
                 }

@@ -131,6 +131,7 @@ fn the_whole_example() {
                             within: 30s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                 ],
                 boot: Parallel,
@@ -211,6 +212,7 @@ fn the_whole_example() {
                             within: 30s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                 ],
                 boot: Parallel,
@@ -287,6 +289,7 @@ fn the_whole_example() {
                             within: 20s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                     ReplicaPlan {
                         name: ReplicaName(
@@ -326,6 +329,7 @@ fn the_whole_example() {
                             within: 20s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                     ReplicaPlan {
                         name: ReplicaName(
@@ -365,6 +369,7 @@ fn the_whole_example() {
                             within: 20s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                 ],
                 boot: Serial,

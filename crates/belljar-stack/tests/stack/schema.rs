@@ -78,6 +78,8 @@ fn what_is_wrong_is_refused_by_both() {
         service("ready = { notify = false }"),
         service("ready = { log = \"up\", within = \"soon\" }"),
         service("ready = { log = \"up\", within = 5 }"),
+        service("health = { log = \"up\" }"),
+        service("health = { file = \"/x\", socket = \"/y\" }"),
         service("stop = { signal = \"KLIL\" }"),
         "[task.a]\nrun = \"x\"\nreplicas = 2".to_owned(),
         "[task.a]\nprepare = true".to_owned(),
