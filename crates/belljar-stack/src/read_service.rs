@@ -303,12 +303,11 @@ impl Walk {
             self.keyed_table(node, Level::Health, "a table such as { http = \"/health\", every = \"5s\" }")?;
         let kinds: Vec<_> = CHECKS.iter().filter_map(|key| table.entry(key)).collect();
         let check = match kinds[..] {
-            [] => None,
-            // One that is not carried out here has been told of.
             [one] if Level::Health.keys().contains(&one.key.value.as_str()) => {
                 self.check(one, &table, author)
             }
-            [_] => None,
+            // None is that of `ready`; one that is not carried out here has been told of.
+            [] | [_] => None,
             [first, second, ..] => {
                 self.faults.push(
                     Fault::new(&second.key.place, "`health` has more than one kind", "expected exactly one")

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use belljar_model::{SessionId, SessionState};
+use belljar_model::{ErrorCode, SessionId, SessionState};
 use belljar_sandbox::Zygote;
 use belljar_session::ports::{Numbers, PortError};
 use belljar_session::{Config, LaunchError, Session};
@@ -16,6 +16,7 @@ use belljar_store::{
 
 use crate::app::App;
 use crate::error::{CliError, Result, internal};
+use crate::secrets::Secrets;
 
 /// What a session is started from.
 pub(crate) struct Launch {
@@ -155,6 +156,7 @@ async fn launch_owned(
     control_socket: PathBuf,
 ) -> Result<Session> {
     let plan: Plan = launch.stack.plan(&context(app, owned, random()?), &programs(app))?;
+    keep_plan(owned, &plan)?;
     runtime.create_session(owned.id())?;
     let config = Config {
         plan: Arc::new(plan),
@@ -174,6 +176,14 @@ async fn launch_owned(
         alone: true,
     };
     Session::launch(zygote, config).await.map_err(|error| name_the_holder(error, store))
+}
+
+/// Writes down what the session was started as, for whoever looks at it when it is over. Secrets are not kept.
+fn keep_plan(owned: &OwnedSession, plan: &Plan) -> Result<()> {
+    let document = crate::commands::plan::document(plan);
+    let text = Secrets::of_plan(plan).redacted_text(&document.to_string());
+    let path = owned.dir().plan();
+    fs_err::write(path, text).map_err(|error| CliError::of(ErrorCode::StateDirUnusable, &error))
 }
 
 /// How long after a failure the registry is told again what the session does.

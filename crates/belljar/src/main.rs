@@ -10,6 +10,7 @@ mod error;
 mod hosting;
 mod packages;
 mod printer;
+mod secrets;
 mod signals;
 
 use std::io::Write as _;

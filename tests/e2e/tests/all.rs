@@ -1,6 +1,7 @@
 //! Every end-to-end test, one program; a module per topic.
 
 mod bad_input;
+mod bundle;
 mod clean;
 mod command_line;
 mod completing;

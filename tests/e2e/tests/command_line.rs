@@ -25,6 +25,7 @@ const VERBS: &[&str] = &[
     "probe",
     "eventually",
     "always",
+    "bundle",
     "init",
     "check",
     "plan",

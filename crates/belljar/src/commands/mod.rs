@@ -1,6 +1,7 @@
 //! One file per verb.
 
 mod always;
+mod bundle;
 mod check;
 mod clean;
 mod completions;
@@ -15,7 +16,7 @@ mod host;
 mod init;
 mod logs;
 mod ls;
-mod plan;
+pub(crate) mod plan;
 mod probe;
 pub(crate) mod ps;
 mod recipes;
@@ -92,6 +93,8 @@ pub(crate) enum Command {
     Always(always::Args),
     /// Run scenarios, each in a session of its own
     Test(test::Args),
+    /// Put everything about a session into one archive, without secrets
+    Bundle(bundle::Args),
     /// Write a first stack file for the project in this directory
     Init(init::Args),
     /// Check a stack file and show every fault in it
@@ -171,6 +174,7 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
         Command::Probe(args) => probe::run(app, args).await,
         Command::Eventually(args) => eventually::run(app, args).await,
         Command::Always(args) => always::run(app, args).await,
+        Command::Bundle(args) => bundle::run(app, args).await,
         Command::Init(args) => init::run(app, args),
         Command::Check(args) => check::run(app, args),
         Command::Plan(args) => plan::run(app, args),
