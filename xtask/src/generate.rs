@@ -56,12 +56,17 @@ fn exit_codes() -> String {
 
 fn errors() -> String {
     let mut page = format!(
-        "{NOTICE}\n\n# Error codes\n\nEvery error has one of these stable codes: with `--json` in `error.code`, and in \
-         the answers of the control protocol. The exit code is the one of the program; see \
-         [exit codes](exit-codes.md).\n\n| code | exit code | meaning |\n| --- | ---: | --- |\n"
+        "{NOTICE}\n\n# Error codes\n\nEvery error has one of these stable codes: in parentheses below its message, with \
+         `--json` in `error.code`, and in the answers of the control protocol. The exit code is the one of the program; \
+         see [exit codes](exit-codes.md).\n\n| code | exit code | meaning |\n| --- | ---: | --- |\n"
     );
     for code in ErrorCode::ALL {
-        let _ = writeln!(page, "| `{code}` | {} | {} |", code.exit_code().0, code.meaning());
+        let _ = writeln!(page, "| [`{code}`](#{code}) | {} | {} |", code.exit_code().0, code.meaning());
+    }
+    page.push_str("\n## What to do\n");
+    for code in ErrorCode::ALL {
+        let exit = code.exit_code().0;
+        let _ = write!(page, "\n### {code}\n\n{}. Exit code {exit}.\n\n{}\n", code.meaning(), code.remedy());
     }
     page
 }
@@ -90,7 +95,8 @@ mod tests {
     #[test]
     fn every_code_stands_on_its_page() {
         let page = errors();
-        assert!(ErrorCode::ALL.iter().all(|code| page.contains(&format!("| `{code}` |"))));
+        assert!(ErrorCode::ALL.iter().all(|code| page.contains(&format!("| [`{code}`](#{code}) |"))));
+        assert!(ErrorCode::ALL.iter().all(|code| page.contains(&format!("\n### {code}\n"))));
         let page = exit_codes();
         assert!(ExitCode::ALL.iter().all(|(code, _)| page.contains(&format!("\n| {} |", code.0))));
     }

@@ -89,15 +89,12 @@ fn create(path: &Path) -> Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut options = std::fs::OpenOptions::new();
     let opened = options.write(true).create_new(true).mode(0o600).open(path);
-    opened.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists => {
+    opened.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
             let message = format!("{} is there already, and stays as it is", path.display());
-            CliError::new(ErrorCode::FileExists, message).hint("`-o FILE` names another")
+            return CliError::new(ErrorCode::FileExists, message).hint("`-o FILE` names another");
         }
-        _ => {
-            let message = format!("cannot write {}: {error}", path.display());
-            CliError::new(ErrorCode::OutputFailed, message)
-        }
+        CliError::new(ErrorCode::OutputFailed, format!("cannot write {}: {error}", path.display()))
     })
 }
 
