@@ -10,6 +10,36 @@ use belljar_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The header by which every answer says which protocol its session speaks: `1.1`.
+pub const PROTOCOL_HEADER: &str = "belljar-protocol";
+
+/// A version of the control protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProtocolVersion {
+    /// Of another one nothing can be understood.
+    pub major: u32,
+    /// Grows with every route and field that is added.
+    pub minor: u32,
+}
+
+impl ProtocolVersion {
+    /// What this program speaks.
+    pub const CURRENT: Self = Self { major: 1, minor: 1 };
+    /// What sessions speak that do not say it.
+    pub const FIRST: Self = Self { major: 1, minor: 0 };
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
 /// `GET /v1/session`: the session as it is now. `up --json` and `ps --json` print this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionView {

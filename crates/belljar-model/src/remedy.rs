@@ -19,7 +19,9 @@ impl ErrorCode {
                 "Each fault is shown at its place, with what was expected there. `belljar check` shows them all without \
                  starting anything."
             }
-            Self::RecipeNotFound => "`belljar recipes` lists those there are; a stack's own lie in `recipes/` beside it.",
+            Self::RecipeNotFound => {
+                "`belljar recipes` lists those there are; a stack's own lie in `recipes/` beside it."
+            }
             Self::RecipeExists => "It stays as it is: change it, or move it away and eject belljar's once more.",
             Self::ServerNotInstalled => {
                 "Install the package that the message names, or say where the programs are with the recipe's `bin`. \
@@ -41,10 +43,16 @@ impl ErrorCode {
                 "Something else wrote there, or the disk is damaged. Move the state directory away; sessions that live \
                  go on and end with their host processes."
             }
-            Self::StoreTooNew => "Use the newer belljar that wrote it, or another directory with `--state-dir`.",
-            Self::SessionNotFound => "`belljar ls --all` lists the sessions of every directory, ended ones too.",
+            Self::StoreTooNew => {
+                "Use the newer belljar that wrote it, or another directory with `--state-dir`."
+            }
+            Self::SessionNotFound => {
+                "`belljar ls --all` lists the sessions of every directory, ended ones too."
+            }
             Self::SessionAmbiguous => "Name one of those that the message lists: `-s NAME`.",
-            Self::SessionNameTaken => "Take another name, or end the session that has it: `belljar down NAME`.",
+            Self::SessionNameTaken => {
+                "Take another name, or end the session that has it: `belljar down NAME`."
+            }
             Self::SessionEnded => {
                 "It can be read (`ps`, `logs`, `events`, `bundle`), and nothing can be done to it. `belljar up` starts \
                  another."
@@ -54,17 +62,41 @@ impl ErrorCode {
                  removes it."
             }
             Self::SessionNotOwned => "Ask its owner, or use a state directory of your own.",
+            Self::SessionOtherVersion => {
+                "End it with the belljar that started it, or end its host process (`belljar ls --json` has its \
+                 `host_pid`), and start it again with this one."
+            }
             Self::SessionNotReady => {
                 "The last lines of what it failed on are in the message; `belljar logs -s ID` shows all of them, and \
                  `belljar probe` why a check does not hold while it starts."
             }
-            Self::ReplicaNotFound => "The message lists those there are; `belljar ps` shows them with their states.",
-            Self::ReplicaNotRunning => "`belljar start` starts it; `belljar logs` shows what it said at its end.",
+            Self::ReplicaNotFound => {
+                "The message lists those there are; `belljar ps` shows them with their states."
+            }
+            Self::ReplicaNotRunning => {
+                "`belljar start` starts it; `belljar logs` shows what it said at its end."
+            }
             Self::PortNotFound => "Declare it under the service's `ports`; `belljar ps` shows those it has.",
+            Self::ReplicaNotListening => {
+                "`belljar probe` says what it does listen on. A server has to listen on 0.0.0.0 (or `::`), not on \
+                 127.0.0.1 alone, and on the port that the stack file says."
+            }
+            Self::PortNotPublished => {
+                "Add it to the service's `publish` and start the session again, or reach it from inside: `belljar exec`."
+            }
+            Self::PortTaken => {
+                "The message says who has it, where that can be seen. End that, or let belljar take a free port: \
+                 `publish = [\"NAME\"]`."
+            }
+            Self::PortRefused => {
+                "Ports below 1024 need a privilege on most machines: publish on a higher one, or on any free one."
+            }
             Self::CommandNotFound => {
                 "Give its path, or put its directory on the `PATH`. Inside a session `/tmp` is another."
             }
-            Self::CommandNotExecutable => "`chmod +x` it, give it a first line such as `#!/bin/sh`, or name its program.",
+            Self::CommandNotExecutable => {
+                "`chmod +x` it, give it a first line such as `#!/bin/sh`, or name its program."
+            }
             Self::WaitTimedOut => {
                 "The message says what it saw last. Wait longer with `--within`, or look why it does not become true: \
                  `belljar probe`, `belljar logs`."
@@ -80,7 +112,9 @@ impl ErrorCode {
                 "The description of the control protocol, openapi.json, has every route with its parameters."
             }
             Self::FileExists => "Move it away, or name another file.",
-            Self::OutputFailed => "Look whether the disk is full, and whether the directory is there and writable.",
+            Self::OutputFailed => {
+                "Look whether the disk is full, and whether the directory is there and writable."
+            }
             Self::Interrupted => "Nothing: it was asked to end, and what it had started is gone.",
         }
     }

@@ -338,8 +338,10 @@ impl Machine {
                 TaskState::Succeeded | TaskState::Failed => {}
             }
         }
-        if self.commands > 0 {
-            list.push(format!("{} command(s) are running", self.commands));
+        match self.commands {
+            0 => {}
+            1 => list.push("a command is running".to_owned()),
+            count => list.push(format!("{count} commands are running")),
         }
         list
     }

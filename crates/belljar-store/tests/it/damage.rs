@@ -52,7 +52,12 @@ fn version_1_is_read_as_it_is_and_migrated_to_write() {
     assert_eq!((record.id, record.kind), (id(1), Some(SessionKind::Up)));
     drop(state.open());
 
-    // What has been migrated has the schema of what is fresh.
+    drop(store);
+    has_the_schema_of_what_is_fresh(&state);
+}
+
+#[track_caller]
+fn has_the_schema_of_what_is_fresh(state: &State) {
     let fresh = State::new();
     drop(fresh.open());
     let schema = |state: &State| {
@@ -61,8 +66,33 @@ fn version_1_is_read_as_it_is_and_migrated_to_write() {
         let all = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         all.collect::<Result<Vec<(String, Option<String>)>, _>>().unwrap()
     };
+    assert_eq!(schema(state), schema(&fresh));
+}
+
+/// A dump of a registry as version 2 of its schema wrote it: whatever version comes next is tested from it.
+#[test]
+fn version_2_is_read_as_it_is_and_migrated_to_write() {
+    let state = State::new();
+    fs_err::create_dir(&state.dir).unwrap();
+    Connection::open(state.registry()).unwrap().execute_batch(include_str!("v2.sql")).unwrap();
+    let before = contents_of(&state.dir);
+    let check = |store: &Store| {
+        let all = store.sessions().unwrap();
+        let kinds: Vec<_> = all.iter().map(|one| (one.name.as_str(), one.kind)).collect();
+        let expected =
+            [("pods", Some(SessionKind::Up)), ("devnet", None), ("pods-api", Some(SessionKind::Test))];
+        assert_eq!(kinds, expected);
+        let socket = all[0].control_socket.as_deref();
+        assert_eq!(socket, Some(std::path::Path::new("/run/user/1000/belljar/k3f9-x2ab/s.sock")));
+        assert_eq!(store.runs().unwrap().len(), 1);
+    };
+    check(&Store::open_existing(&state.dir).unwrap().unwrap());
+    assert_eq!(contents_of(&state.dir), before, "reading changes nothing");
+    let store = state.open();
+    check(&store);
+    let _owned = store.create_session(&exactly(1, "pods")).unwrap();
     drop(store);
-    assert_eq!(schema(&state), schema(&fresh));
+    has_the_schema_of_what_is_fresh(&state);
 }
 
 #[test]
