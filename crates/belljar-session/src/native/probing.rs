@@ -213,8 +213,7 @@ impl Shared {
         let unit = process.unit;
         let said = tokio::spawn(read_all(out_reader));
         let Ok(status) = timeout(COMMAND_WITHIN, process.exit).await else {
-            // It has ended where this fails.
-            let _ = self.connection.kill_all(Target::UnitGroup(unit)).await;
+            self.connection.kill_all(Target::UnitGroup(unit)).await;
             let within = belljar_model::duration::short(COMMAND_WITHIN);
             return Err((format!("`{shown}` was still running after {within}"), told(said).await));
         };

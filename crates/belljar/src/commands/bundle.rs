@@ -128,7 +128,7 @@ fn fill(
         bundle.directory(dir, Path::new("recipes"), "stack", 1)?;
     }
     let root = record.dir.root();
-    // What it was started as; of older sessions, what its stack file comes to now.
+    // What it was started as; of scenarios' and of older sessions, what its stack file comes to now.
     if record.dir.plan().exists() {
         bundle.below(root, Path::new("plan.json"), "")?;
     } else if let Some(plan) = plan {
@@ -310,7 +310,8 @@ impl Bundle {
              events.jsonl      what happened, an event a line\n\
              logs/             what each replica and task said: seconds, out or err, the line\n\
              artifacts/        what its scenario kept\n\
-             plan.json         what it was started as: commands, addresses, environments\n\
+             plan.json         commands, addresses, environments: as it was started with `up` or `run`; of a\n\
+             \u{20}                 scenario's session, what its stack file comes to now\n\
              stack/            its stack file and recipes, as they are now\n\
              environment.json  variables of the caller; most without their values\n\
              versions.json     belljar and the system\n\
