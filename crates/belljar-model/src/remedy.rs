@@ -22,7 +22,9 @@ impl ErrorCode {
             Self::RecipeNotFound => {
                 "`belljar recipes` lists those there are; a stack's own lie in `recipes/` beside it."
             }
-            Self::RecipeExists => "It stays as it is: change it, or move it away and eject belljar's once more.",
+            Self::RecipeExists => {
+                "It stays as it is: change it, or move it away and eject belljar's once more."
+            }
             Self::ServerNotInstalled => {
                 "Install the package that the message names, or say where the programs are with the recipe's `bin`. \
                  `belljar doctor` lists what is here."

@@ -110,7 +110,7 @@ fn recipes() -> Value {
 
 fn typed(kind: ParameterKind, text: &str) -> Value {
     match kind {
-        ParameterKind::String => text.into(),
+        ParameterKind::String | ParameterKind::Service => text.into(),
         ParameterKind::Integer => text.parse::<i64>().map_or_else(|_| text.into(), Into::into),
         ParameterKind::Boolean => (text == "true").into(),
     }
@@ -124,7 +124,7 @@ fn about(level: Level, key: &str) -> Option<(&'static str, Value)> {
         Level::Suite => about_suite(key),
         Level::Ready | Level::Health => about_ready(key),
         Level::Port | Level::Stop | Level::Limits | Level::Requires => about_small(level, key),
-        Level::RecipeService | Level::Recipe | Level::Parameter | Level::Program => None,
+        Level::RecipeService | Level::Recipe | Level::Parameter | Level::Program | Level::Packages => None,
     }
 }
 
@@ -141,6 +141,10 @@ fn about_top(key: &str) -> Option<(&'static str, Value)> {
         "service" => ("Parts of the stack that keep running.", named("service")),
         "task" => ("Parts that run once and end: migrations, seeds.", named("task")),
         "suite" => ("Sets of scenarios.", named("suite")),
+        "recipe" => (
+            "Recipes of the stack's own, each as a file in `recipes/` has it.",
+            table_of(&json!({"type": "object"})),
+        ),
         _ => return None,
     })
 }
