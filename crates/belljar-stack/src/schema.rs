@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::keys::Level;
 use crate::read::{BACKENDS, FILESYSTEMS, HOMES, ISOLATIONS, KINDS, SESSIONS};
 use crate::read_limits::{CPUS, MAX_PIDS};
+use crate::read_ports::INTERFACES;
 use crate::read_service::{BOOTS, CHECKS, CONDITIONS, MAX_REPLICAS, PROTOCOLS, RESTARTS};
 use crate::recipe::{ParameterKind, RecipeBook};
 
@@ -19,6 +20,8 @@ const LEVELS: &[(Level, &str)] = &[
     (Level::Task, "task"),
     (Level::Suite, "suite"),
     (Level::Port, "port"),
+    (Level::Publish, "publish"),
+    (Level::HostService, "host_service"),
     (Level::Ready, "ready"),
     (Level::Health, "health"),
     (Level::Stop, "stop"),
@@ -70,6 +73,7 @@ fn together(level: Level) -> Vec<(&'static str, Value)> {
         Level::Task => vec![("oneOf", exactly_one(&["run", "shell"]))],
         Level::Suite => vec![("anyOf", exactly_one(&["scenarios", "kind"]))],
         Level::Port => vec![("required", json!(["port"]))],
+        Level::HostService => vec![("required", json!(["to"]))],
         Level::Ready | Level::Health => {
             // None of them is right where a recipe, or `ready`, says it.
             let kinds: Vec<&str> = CHECKS.iter().copied().filter(|one| level.keys().contains(one)).collect();
@@ -123,7 +127,9 @@ fn about(level: Level, key: &str) -> Option<(&'static str, Value)> {
         Level::Service | Level::Task => about_unit(level, key),
         Level::Suite => about_suite(key),
         Level::Ready | Level::Health => about_ready(key),
-        Level::Port | Level::Stop | Level::Limits | Level::Requires => about_small(level, key),
+        Level::Port | Level::Publish | Level::HostService | Level::Stop | Level::Limits | Level::Requires => {
+            about_small(level, key)
+        }
         Level::RecipeService | Level::Recipe | Level::Parameter | Level::Program | Level::Packages => None,
     }
 }
@@ -141,6 +147,7 @@ fn about_top(key: &str) -> Option<(&'static str, Value)> {
         "service" => ("Parts of the stack that keep running.", named("service")),
         "task" => ("Parts that run once and end: migrations, seeds.", named("task")),
         "suite" => ("Sets of scenarios.", named("suite")),
+        "host_services" => ("Services of the host that are reached from inside, by name.", host_services()),
         "recipe" => (
             "Recipes of the stack's own, each as a file in `recipes/` has it.",
             table_of(&json!({"type": "object"})),
@@ -160,6 +167,7 @@ fn about_unit(level: Level, key: &str) -> Option<(&'static str, Value)> {
         "env_file" => ("Files of NAME=value lines.", one_or_more()),
         "after" => ("What has to be ready (services) or have succeeded (tasks) before it starts.", after()),
         "ports" => ("The ports that each replica listens on, by name.", ports()),
+        "publish" => ("The ports that are shown on the host.", publish()),
         "ready" => ("When a replica can be used.", definition("ready")),
         "health" => ("What is watched after it is ready.", definition("health")),
         "volume" => ("A directory for its data, whose path is ${self.data}.", json!({"type": "boolean"})),
@@ -228,6 +236,12 @@ fn about_small(level: Level, key: &str) -> Option<(&'static str, Value)> {
     Some(match (level, key) {
         (Level::Port, "port") => ("Its number.", number(1, u16::MAX.into())),
         (Level::Port, "protocol") => ("How it is spoken to.", words(PROTOCOLS)),
+        (Level::Publish, "port") => {
+            ("This port of the host exactly; else a free one.", number(1, u16::MAX.into()))
+        }
+        (Level::Publish, "on") => ("Which interfaces of the host show it.", words(INTERFACES)),
+        (Level::HostService, "to") => ("Its address on the host.", string()),
+        (Level::HostService, "port") => ("Its port inside; else the same.", number(1, u16::MAX.into())),
         (Level::Stop, "signal") => ("The signal that asks it to stop.", signals()),
         (Level::Stop, "within") => ("After this it is killed.", duration()),
         (Level::Limits, "pids") => ("Processes and threads.", number(1, MAX_PIDS.into())),
@@ -302,6 +316,15 @@ fn ports() -> Value {
         "propertyNames": {"pattern": "^[a-z0-9_-]+$"},
         "additionalProperties": {"anyOf": [number, definition("port")]},
     })
+}
+
+fn publish() -> Value {
+    let one = json!({"anyOf": [number(1, u16::MAX.into()), definition("publish")]});
+    json!({"anyOf": [list_of(&string()), table_of(&one)]})
+}
+
+fn host_services() -> Value {
+    table_of(&json!({"anyOf": [string(), definition("host_service")]}))
 }
 
 fn recipe_names() -> Value {

@@ -410,24 +410,18 @@ fn what_this_version_does_not_carry_out() {
     13 | user = "1000"
        | ^^^^ everything of a session runs as one inner user; what needs a second uid cannot run
 
-    error: `health` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:14:1
-       |
-    14 | publish = ["http"]
-       | ^^^^^^^ a session's ports are reached from inside it, with `belljar exec` or `run`
-
     error: what makes `api` ready says nothing of its health
-      --> /src/pods/belljar.toml:15:10
+      --> /src/pods/belljar.toml:14:10
        |
-    15 | health = { log = "up" }
+    14 | health = { log = "up" }
        |          ^^^^^^^^^^^^^^ this takes the check of `ready`, which tells of one moment
        |
        = help: write one here: `health = { http = "/health" }`, or `tcp`, `exec`, `file`, `socket`
 
     error: `log` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:15:12
+      --> /src/pods/belljar.toml:14:12
        |
-    15 | health = { log = "up" }
+    14 | health = { log = "up" }
        |            ^^^ a line that was said once tells nothing of now: write `exec`, `http` or `tcp`
 
     error: `files` is not carried out by this version of belljar
