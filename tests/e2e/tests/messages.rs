@@ -18,6 +18,7 @@ const NOT_FROM_OUTSIDE: &[(ErrorCode, &str)] = &[
     (ErrorCode::Internal, "it takes a bug"),
     (ErrorCode::Unsupported, "it takes a machine without control groups"),
     (ErrorCode::SandboxRefused, "it takes a machine that refuses namespaces"),
+    (ErrorCode::ReplicaNotListening, "the gateway answers it to HTTP clients; publish.rs asks for it there"),
     (ErrorCode::SessionNotOwned, "it takes two users and one state directory"),
 ];
 
