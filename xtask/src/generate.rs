@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 use belljar_model::{ErrorCode, ExitCode};
+use belljar_report::graph::Graph;
+use belljar_stack::{RecipeBook, SourceFile, Stack};
 
 use crate::recipes;
 use crate::repository::root;
@@ -36,6 +38,8 @@ fn generated() -> Vec<(&'static str, String)> {
         ("docs/reference/exit-codes.md", exit_codes()),
         ("docs/reference/openapi.json", openapi()),
         ("docs/reference/recipes.md", recipes::page(NOTICE)),
+        ("docs/reference/belljar.schema.json", pretty(&belljar_stack::schema())),
+        ("docs/images/pods.svg", graph("examples/pods/belljar.toml")),
     ]
 }
 
@@ -52,20 +56,36 @@ fn exit_codes() -> String {
 
 fn errors() -> String {
     let mut page = format!(
-        "{NOTICE}\n\n# Error codes\n\nEvery error has one of these stable codes: with `--json` in `error.code`, and in \
-         the answers of the control protocol. The exit code is the one of the program; see \
-         [exit codes](exit-codes.md).\n\n| code | exit code | meaning |\n| --- | ---: | --- |\n"
+        "{NOTICE}\n\n# Error codes\n\nEvery error has one of these stable codes: in parentheses below its message, with \
+         `--json` in `error.code`, and in the answers of the control protocol. The exit code is the one of the program; \
+         see [exit codes](exit-codes.md).\n\n| code | exit code | meaning |\n| --- | ---: | --- |\n"
     );
     for code in ErrorCode::ALL {
-        let _ = writeln!(page, "| `{code}` | {} | {} |", code.exit_code().0, code.meaning());
+        let _ = writeln!(page, "| [`{code}`](#{code}) | {} | {} |", code.exit_code().0, code.meaning());
+    }
+    page.push_str("\n## What to do\n");
+    for code in ErrorCode::ALL {
+        let exit = code.exit_code().0;
+        let _ = write!(page, "\n### {code}\n\n{}. Exit code {exit}.\n\n{}\n", code.meaning(), code.remedy());
     }
     page
 }
 
 /// The control protocol, as the server itself describes it.
 fn openapi() -> String {
-    let document = belljar_session::openapi::document();
-    format!("{}\n", serde_json::to_string_pretty(&document).expect("a JSON value is JSON"))
+    pretty(&belljar_session::openapi::document())
+}
+
+fn pretty(document: &serde_json::Value) -> String {
+    format!("{}\n", serde_json::to_string_pretty(document).expect("a JSON value is JSON"))
+}
+
+/// The picture of an example's stack.
+fn graph(file: &str) -> String {
+    let path = root().join(file);
+    let text = fs_err::read_to_string(&path).expect("the example is part of the repository");
+    let stack = Stack::parse(&SourceFile { path, text }, &RecipeBook::builtin());
+    Graph::of(&stack.expect("a test checks every example").outline()).to_svg()
 }
 
 #[cfg(test)]
@@ -75,7 +95,8 @@ mod tests {
     #[test]
     fn every_code_stands_on_its_page() {
         let page = errors();
-        assert!(ErrorCode::ALL.iter().all(|code| page.contains(&format!("| `{code}` |"))));
+        assert!(ErrorCode::ALL.iter().all(|code| page.contains(&format!("| [`{code}`](#{code}) |"))));
+        assert!(ErrorCode::ALL.iter().all(|code| page.contains(&format!("\n### {code}\n"))));
         let page = exit_codes();
         assert!(ExitCode::ALL.iter().all(|(code, _)| page.contains(&format!("\n| {} |", code.0))));
     }

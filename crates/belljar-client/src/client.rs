@@ -8,9 +8,9 @@ use http::Method;
 use crate::connection;
 use crate::error::ClientError;
 use crate::exec::ExecChannel;
-use crate::query::{DrainQuery, EventsQuery, LogsQuery, WaitQuery};
+use crate::query::{DrainQuery, EventsQuery, LogsQuery, ProbeQuery, WaitQuery};
 use crate::stream::{EventStream, LogStream};
-use crate::wire::{Done, DownRequest, EnvView, ExecRequest, SessionView, Targets, Verb, WaitFor};
+use crate::wire::{Done, DownRequest, EnvView, ExecRequest, ProbesView, SessionView, Targets, Verb, WaitFor};
 
 /// Speaks to one session through its control socket: a connection for each request, so that a long wait is
 /// never in the way of anything else.
@@ -58,6 +58,12 @@ impl Client {
         let query = DrainQuery { within: format!("{}ms", whole_ms(within)) };
         let path = format!("/v1/drain?{}", query.to_query());
         connection::request(&self.control_socket, Method::GET, &path, NO_BODY).await?.done().await
+    }
+
+    /// Makes the readiness check of a replica, or of each replica of a service, once and now.
+    pub async fn probe(&self, replica: &str) -> Result<ProbesView, ClientError> {
+        let query = ProbeQuery { replica: replica.to_owned() };
+        self.get(&format!("/v1/probe?{}", query.to_query())).await
     }
 
     /// What commands of the session get on top of the caller's environment.

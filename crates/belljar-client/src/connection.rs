@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use crate::error::ClientError;
-use crate::wire::{EXEC_UPGRADE, ErrorBody};
+use crate::wire::{EXEC_UPGRADE, ErrorBody, PROTOCOL_HEADER, ProtocolVersion};
 
 /// The most of an error's body that is read.
 const MAX_ERROR_BODY: usize = 1 << 20;
@@ -29,7 +29,8 @@ pub(crate) async fn request<B: Serialize>(
     body: Option<&B>,
 ) -> Result<Answer, ClientError> {
     let (response, connection) = send(socket, head(method, path), body).await?;
-    let answer = Answer { body: response.into_body(), _connection: connection };
+    let theirs = spoken(&response);
+    let answer = Answer { body: response.into_body(), theirs, _connection: connection };
     Ok(answer)
 }
 
@@ -54,6 +55,7 @@ pub(crate) async fn upgrade<B: Serialize>(
 #[derive(Debug)]
 pub(crate) struct Answer {
     body: Incoming,
+    theirs: ProtocolVersion,
     /// Dropped with the answer, and the connection with it: who stops reading stops the session's work for it.
     _connection: Connection,
 }
@@ -62,7 +64,8 @@ impl Answer {
     /// All of it, as one JSON document.
     pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<T, ClientError> {
         let bytes = self.body.collect().await.map_err(ClientError::transport)?.to_bytes();
-        serde_json::from_slice(&bytes).map_err(|e| ClientError::unreadable("its body is not what was due", e))
+        serde_json::from_slice(&bytes)
+            .map_err(|e| ClientError::unreadable("its body is not what was due", e).met(self.theirs))
     }
 
     /// All of it, which says nothing but that it is done.
@@ -117,12 +120,22 @@ async fn send<B: Serialize>(
     // What goes wrong on the connection is told to the request that waits for it.
     let connection = Connection(tokio::spawn(async move { drop(connection.with_upgrades().await) }));
     let response = sender.send_request(request).await.map_err(ClientError::transport)?;
+    let theirs = spoken(&response);
+    if theirs.major != ProtocolVersion::CURRENT.major {
+        return Err(ClientError::OtherVersion { theirs });
+    }
     let status = response.status();
     if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
         Ok((response, connection))
     } else {
-        Err(refusal(status, response.into_body()).await)
+        Err(refusal(status, response.into_body()).await.met(theirs))
     }
+}
+
+/// The protocol of whoever answers.
+fn spoken(response: &Response<Incoming>) -> ProtocolVersion {
+    let said = response.headers().get(PROTOCOL_HEADER).and_then(|value| value.to_str().ok());
+    said.and_then(ProtocolVersion::parse).unwrap_or(ProtocolVersion::FIRST)
 }
 
 /// The error that an answer other than a success carries.

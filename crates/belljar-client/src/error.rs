@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use belljar_model::ErrorCode;
 
 use crate::frame::FrameError;
-use crate::wire::ErrorView;
+use crate::wire::{ErrorView, ProtocolVersion};
 
 /// A request that was not served.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,12 @@ pub enum ClientError {
     /// The session said no, and why.
     #[error(transparent)]
     Refused(ErrorView),
+    /// The session was started by another version of belljar, which does not understand this one.
+    #[error(
+        "the session was started by another version of belljar: it speaks control protocol {theirs}, this one {}",
+        ProtocolVersion::CURRENT
+    )]
+    OtherVersion { theirs: ProtocolVersion },
     /// What came back is not of this protocol.
     #[error("the answer is not of the control protocol: {what}")]
     Protocol {
@@ -54,8 +60,20 @@ impl ClientError {
             Self::Silent { .. } => ErrorCode::WaitTimedOut,
             Self::Lost { .. } => ErrorCode::SessionDead,
             Self::Refused(view) => view.code,
+            Self::OtherVersion { .. } => ErrorCode::SessionOtherVersion,
             Self::Protocol { .. } | Self::Frame(_) | Self::Io(_) => ErrorCode::Internal,
         }
+    }
+
+    /// What went wrong with a session that speaks `theirs`: between two versions, that is the reason for whatever
+    /// one of them does not know.
+    pub(crate) fn met(self, theirs: ProtocolVersion) -> Self {
+        let is_unknown = match &self {
+            Self::Refused(view) => view.code == ErrorCode::InvalidRequest,
+            Self::Protocol { .. } => true,
+            _ => false,
+        };
+        if is_unknown && theirs != ProtocolVersion::CURRENT { Self::OtherVersion { theirs } } else { self }
     }
 
     /// Something that this program cannot read.

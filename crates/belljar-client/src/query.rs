@@ -41,6 +41,13 @@ pub struct WaitQuery {
     pub within_ms: u64,
 }
 
+/// `GET /v1/probe?replica=api`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ProbeQuery {
+    /// A replica or a service.
+    pub replica: String,
+}
+
 /// `GET /v1/drain?within=2000ms`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct DrainQuery {
@@ -81,6 +88,14 @@ impl WaitQuery {
             pairs.add("replica", replica);
         }
         pairs.add("within_ms", &self.within_ms.to_string());
+        pairs.text
+    }
+}
+
+impl ProbeQuery {
+    pub fn to_query(&self) -> String {
+        let mut pairs = Pairs::default();
+        pairs.add("replica", &self.replica);
         pairs.text
     }
 }

@@ -10,6 +10,36 @@ use belljar_model::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The header by which every answer says which protocol its session speaks: `1.1`.
+pub const PROTOCOL_HEADER: &str = "belljar-protocol";
+
+/// A version of the control protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProtocolVersion {
+    /// Of another one nothing can be understood.
+    pub major: u32,
+    /// Grows with every route and field that is added.
+    pub minor: u32,
+}
+
+impl ProtocolVersion {
+    /// What this program speaks.
+    pub const CURRENT: Self = Self { major: 1, minor: 1 };
+    /// What sessions speak that do not say it.
+    pub const FIRST: Self = Self { major: 1, minor: 0 };
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for ProtocolVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
 /// `GET /v1/session`: the session as it is now. `up --json` and `ps --json` print this.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionView {
@@ -85,6 +115,30 @@ pub struct TaskView {
     pub last_lines: Vec<String>,
 }
 
+/// `GET /v1/probe?replica=…`: the readiness check, made once and now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbesView {
+    pub probes: Vec<ProbeView>,
+}
+
+/// What one replica's readiness check came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProbeView {
+    pub replica: ReplicaName,
+    pub state: ReplicaState,
+    /// The check in words.
+    pub check: String,
+    pub holds: bool,
+    /// Why it does not hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// What helps to understand it: who listens where, the last lines, what is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub details: Vec<String>,
+    /// How long it took.
+    pub took_ms: f64,
+}
+
 /// What can be done to replicas: `POST /v1/replicas/{verb}` with [`Targets`]. Each answer means that it is true now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -153,17 +207,20 @@ pub struct DoneReplica {
 pub enum WaitFor {
     Ready,
     Exited,
+    /// What is watched of it after it was ready does not hold any more.
+    Unhealthy,
     /// Nothing is under way: no restart, no task, no exec, no starting replica.
     Idle,
 }
 
 impl WaitFor {
-    pub const ALL: &'static [Self] = &[Self::Ready, Self::Exited, Self::Idle];
+    pub const ALL: &'static [Self] = &[Self::Ready, Self::Exited, Self::Unhealthy, Self::Idle];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
             Self::Exited => "exited",
+            Self::Unhealthy => "unhealthy",
             Self::Idle => "idle",
         }
     }

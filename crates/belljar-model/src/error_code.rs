@@ -51,6 +51,7 @@ error_codes! {
     SessionEnded = "session-ended", CONFLICT, "The session has ended or is ending";
     SessionDead = "session-dead", NOT_FOUND, "The session's host process was killed";
     SessionNotOwned = "session-not-owned", CONFLICT, "The session belongs to another user";
+    SessionOtherVersion = "session-other-version", UNSUPPORTED, "The session was started by a belljar that this one does not understand";
     SessionNotReady = "session-not-ready", NOT_READY, "The session did not become ready";
     ReplicaNotFound = "replica-not-found", NOT_FOUND, "The session has no such replica or service";
     ReplicaNotRunning = "replica-not-running", CONFLICT, "The replica has no live process";
@@ -69,6 +70,7 @@ error_codes! {
     NothingSelected = "nothing-selected", NOTHING_RAN, "No scenario was selected";
     SuiteNotFound = "suite-not-found", NOT_FOUND, "The stack has no such suite or scenario";
     InvalidRequest = "invalid-request", USAGE, "A request of the control protocol is not well formed";
+    FileExists = "file-exists", CONFLICT, "A file that would be written is there already";
     OutputFailed = "output-failed", INTERNAL, "Standard output cannot be written to, a full disk for instance";
     Interrupted = "interrupted", INTERRUPTED, "Interrupted before it was done";
 }

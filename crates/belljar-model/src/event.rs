@@ -121,6 +121,9 @@ pub enum EventKind {
     ReplicaReady { replica: ReplicaName, generation: u32, ready_ms: f64 },
     #[serde(rename = "replica.unhealthy")]
     ReplicaUnhealthy { replica: ReplicaName, generation: u32, why: String, last_lines: Vec<String> },
+    /// What is watched of it holds again.
+    #[serde(rename = "replica.healthy")]
+    ReplicaHealthy { replica: ReplicaName, generation: u32 },
     #[serde(rename = "replica.paused")]
     ReplicaPaused { replica: ReplicaName, generation: u32, by: Cause },
     #[serde(rename = "replica.resumed")]

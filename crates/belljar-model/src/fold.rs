@@ -128,6 +128,11 @@ impl Folded {
                 one.state = ReplicaState::Unhealthy;
                 one.last_lines.clone_from(last_lines);
             }
+            EventKind::ReplicaHealthy { replica, .. } => {
+                let one = self.replica(replica);
+                one.state = ReplicaState::Ready;
+                one.last_lines.clear();
+            }
             EventKind::ReplicaPaused { replica, .. } => {
                 let one = self.replica(replica);
                 one.before_pause = one.state;

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod fold;
 pub mod name;
 pub mod outcome;
+mod remedy;
 pub mod run;
 pub mod signal;
 pub mod state;

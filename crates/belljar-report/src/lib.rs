@@ -6,6 +6,7 @@
 //! Adding an event: the folds in [`Terminal`] pass over what does not change their picture, and [`JsonLines`]
 //! writes every event as it is, so a new kind needs nothing here until it is to be shown.
 
+pub mod graph;
 mod json_lines;
 mod lines;
 mod progress;

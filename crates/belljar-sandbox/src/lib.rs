@@ -50,7 +50,7 @@ pub mod warden;
 mod zygote;
 
 pub use cgroup::{Groups, LimitError, LimitPlan};
-pub use diag::{Listener, is_listening, listener};
+pub use diag::{Listener, is_listening, listener, listeners};
 pub use error::{SandboxError, Step};
 pub use host::{Init, Zygote};
 pub use identity::{Identity, identity, plain_identity};

@@ -14,6 +14,7 @@ pub fn document() -> Value {
     generator.subschema_for::<wire::SessionView>();
     generator.subschema_for::<wire::Targets>();
     generator.subschema_for::<wire::Done>();
+    generator.subschema_for::<wire::ProbesView>();
     generator.subschema_for::<wire::EnvView>();
     generator.subschema_for::<wire::ExecRequest>();
     generator.subschema_for::<wire::DownRequest>();

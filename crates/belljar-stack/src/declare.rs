@@ -102,6 +102,7 @@ pub(crate) struct ServiceDecl {
     pub(crate) ports: Vec<PortDecl>,
     pub(crate) publish: Vec<PublishDecl>,
     pub(crate) ready: Option<ReadyDecl>,
+    pub(crate) health: Option<HealthDecl>,
     pub(crate) stop: StopDecl,
     pub(crate) volumes: Vec<VolumeDecl>,
     pub(crate) files: Vec<(Template, Template)>,
@@ -134,6 +135,14 @@ pub(crate) struct ReadyDecl {
     pub(crate) check: Option<CheckDecl>,
     pub(crate) within: Option<Duration>,
     pub(crate) stable: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct HealthDecl {
+    /// What must hold; without a check of its own, what makes it ready.
+    pub(crate) ready: ReadyDecl,
+    pub(crate) every: Option<Duration>,
+    pub(crate) restart: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -219,6 +228,7 @@ impl ServiceDecl {
             ports: join(base.ports, self.ports, |one| one.name.value.clone()),
             publish: self.publish,
             ready,
+            health: self.health.or(base.health),
             stop: StopDecl {
                 signal: self.stop.signal.or(base.stop.signal),
                 within: self.stop.within.or(base.stop.within),

@@ -14,6 +14,7 @@ pub(crate) enum Level {
     Publish,
     HostService,
     Ready,
+    Health,
     Stop,
     Limits,
     Requires,
@@ -36,6 +37,7 @@ impl Level {
             Self::Publish => "a published port",
             Self::HostService => "a service of the host",
             Self::Ready => "`ready`",
+            Self::Health => "`health`",
             Self::Stop => "`stop`",
             Self::Limits => "`limits`",
             Self::Requires => "`requires`",
@@ -67,10 +69,11 @@ impl Level {
             Self::Service => &[
                 "use", "with", "run", "shell", "cwd", "env", "env_file", "after", "ports", "publish",
                 "ready", "volume", "volumes", "files", "stop", "replicas", "boot", "restart", "limits",
+                "health",
             ],
             Self::RecipeService => &[
                 "run", "shell", "cwd", "env", "after", "ports", "ready", "volume", "volumes", "files",
-                "stop", "replicas", "boot", "restart", "init", "flags",
+                "stop", "replicas", "boot", "restart", "health", "init", "flags",
             ],
             Self::Task => {
                 &["run", "shell", "cwd", "env", "env_file", "after", "prepare", "inputs", "timeout", "limits"]
@@ -95,6 +98,10 @@ impl Level {
             Self::Ready => &[
                 "tcp", "http", "exec", "log", "notify", "file", "socket", "port", "status", "body", "within",
                 "stable",
+            ],
+            Self::Health => &[
+                "tcp", "http", "exec", "file", "socket", "port", "status", "body", "within", "every",
+                "restart",
             ],
             Self::Stop => &["signal", "within"],
             Self::Limits => &["pids", "memory", "cpu"],
@@ -160,7 +167,17 @@ const NOT_CARRIED_OUT: &[NotCarriedOut] = &[
     key(Level::Service, "image", NO_IMAGES),
     key(Level::Service, "user", ONE_USER),
     key(Level::RecipeService, "user", ONE_USER),
-    key(Level::Service, "health", "a replica is not watched any more once it is ready, except for its death"),
+    key(
+        Level::Health,
+        "log",
+        "a line that was said once tells nothing of now: write `exec`, `http` or `tcp`",
+    ),
+    key(
+        Level::Health,
+        "notify",
+        "a word that was said once tells nothing of now: write `exec`, `http` or `tcp`",
+    ),
+    key(Level::Health, "stable", "a check that holds makes it healthy again at once"),
     key(Level::Task, "use", "recipes make services"),
     key(Level::Task, "with", "recipes make services"),
     key(Level::Task, "image", NO_IMAGES),
@@ -201,7 +218,15 @@ mod tests {
         let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/stack-file.md");
         let page = fs_err::read_to_string(page).unwrap();
         let (carried_out, not) = page.split_once("## Not carried out yet").unwrap();
-        for level in [Level::Top, Level::Service, Level::Task, Level::Suite, Level::Ready, Level::Limits] {
+        for level in [
+            Level::Top,
+            Level::Service,
+            Level::Task,
+            Level::Suite,
+            Level::Ready,
+            Level::Health,
+            Level::Limits,
+        ] {
             for key in level.keys() {
                 let named =
                     [format!("`{key}`"), format!("[{key}.NAME]")].iter().any(|one| carried_out.contains(one));

@@ -256,6 +256,8 @@ pub struct ReplicaPlan {
     pub volumes: Vec<VolumePlan>,
     pub files: Vec<FilePlan>,
     pub ready: ReadyPlan,
+    /// What is watched after it is ready; nothing where none is said.
+    pub health: Option<HealthPlan>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -280,6 +282,19 @@ pub struct ReadyPlan {
     pub within: Duration,
     /// The check must hold this long.
     pub stable: Duration,
+}
+
+/// The watch of a replica that is ready.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthPlan {
+    /// One that tells of now: not a log line, not a notification.
+    pub check: Check,
+    /// From the end of one look to the next.
+    pub every: Duration,
+    /// A check that fails is made again for so long before the replica counts as unhealthy.
+    pub within: Duration,
+    /// Whether it is restarted when it is unhealthy.
+    pub restart: bool,
 }
 
 /// What makes a replica ready.

@@ -71,6 +71,11 @@ impl<'a> Planner<'a> {
         planner.faults
     }
 
+    /// The plan of no session: what only a session or the machine knows is made up.
+    pub(crate) fn outline(stack: &'a StackDecl) -> Plan {
+        Self::new(stack, None).whole()
+    }
+
     pub(crate) fn plan(
         stack: &'a StackDecl,
         context: &'a Context,
@@ -227,6 +232,7 @@ impl<'a> Planner<'a> {
             volumes: service.volumes.iter().map(|one| self.volume_plan(service, number, one)).collect(),
             files: service.files.iter().map(|(path, text)| self.file(path, text, own)).collect(),
             ready: self.ready(service, number, &cwd),
+            health: self.health(service, number, &cwd),
             cwd,
         }
     }

@@ -16,10 +16,15 @@ use crate::reference::{Author, SUBJECTS};
 use crate::source::Text;
 use crate::walk::{Entries, Entry, Node, Walk};
 
-const HOMES: &[(&str, Home)] = &[("host", Home::Host), ("private", Home::Private)];
-const ISOLATIONS: &[(&str, Isolation)] = &[("sealed", Isolation::Sealed), ("shared", Isolation::Shared)];
-const FILESYSTEMS: &[(&str, Filesystem)] =
+pub(crate) const HOMES: &[(&str, Home)] = &[("host", Home::Host), ("private", Home::Private)];
+pub(crate) const ISOLATIONS: &[(&str, Isolation)] =
+    &[("sealed", Isolation::Sealed), ("shared", Isolation::Shared)];
+pub(crate) const FILESYSTEMS: &[(&str, Filesystem)] =
     &[("host", Filesystem::Host), ("ro", Filesystem::ReadOnly), ("overlay", Filesystem::Overlay)];
+
+pub(crate) const BACKENDS: &[(&str, ())] = &[("native", ())];
+pub(crate) const KINDS: &[(&str, ())] = &[("executables", ())];
+pub(crate) const SESSIONS: &[(&str, ())] = &[("own", ())];
 
 impl Walk {
     pub(crate) fn stack(&mut self, top: &Entries<'_>, recipes: &RecipeBook) -> StackDecl {
@@ -27,7 +32,7 @@ impl Walk {
         let dir = self.source.path.parent().unwrap_or(Path::new("")).to_path_buf();
         let name = top.get("name").and_then(|node| self.stack_name(node));
         if let Some(node) = top.get("backend") {
-            self.choice(Level::Top, "backend", node, &[("native", ())]);
+            self.choice(Level::Top, "backend", node, BACKENDS);
         }
         let mut isolation = None;
         if let Some(node) = top.get("isolation") {
@@ -126,10 +131,10 @@ impl Walk {
         let level = Level::Suite;
         let table = self.keyed_table(&entry.value, level, "a table, as in `[suite.NAME]`")?;
         if let Some(node) = table.get("kind") {
-            self.choice(level, "kind", node, &[("executables", ())]);
+            self.choice(level, "kind", node, KINDS);
         }
         if let Some(node) = table.get("session") {
-            self.choice(level, "session", node, &[("own", ())]);
+            self.choice(level, "session", node, SESSIONS);
         }
         let scenarios =
             table.get("scenarios").and_then(|node| self.string(node, "a string: a glob of files"));

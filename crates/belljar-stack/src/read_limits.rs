@@ -7,9 +7,9 @@ use crate::plan::Limits;
 use crate::walk::{Node, Walk};
 
 /// More processes than a machine has numbers for are no limit.
-const MAX_PIDS: u32 = 4_194_304;
+pub(crate) const MAX_PIDS: u32 = 4_194_304;
 /// Processors. Less than the hundredth part of one is less than the kernel measures.
-const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
+pub(crate) const CPUS: std::ops::RangeInclusive<f64> = 0.01..=1024.0;
 /// A program does not even start with less.
 const LEAST_MEMORY: u64 = 1 << 20;
 const UNITS: &[(&str, u32)] = &[("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];

@@ -10,7 +10,8 @@ use crate::plan::{HostPort, Interfaces};
 use crate::reference::{Author, Part, Reference, Subject, Template};
 use crate::walk::{Entry, Node, Walk};
 
-const INTERFACES: &[(&str, Interfaces)] = &[("loopback", Interfaces::Loopback), ("all", Interfaces::All)];
+pub(crate) const INTERFACES: &[(&str, Interfaces)] =
+    &[("loopback", Interfaces::Loopback), ("all", Interfaces::All)];
 
 impl Walk {
     /// `["http"]`, `{ http = 18080 }` or `{ http = { port = 18080, on = "all" } }`.

@@ -7,8 +7,8 @@ use belljar_model::{ServiceName, TaskName, signal};
 use toml::de::DeValue;
 
 use crate::declare::{
-    AfterDecl, CheckDecl, Command, PortDecl, Process, ReadyDecl, ServiceDecl, StopDecl, TaskDecl, UsedRecipe,
-    Variable, VolumeDecl,
+    AfterDecl, CheckDecl, Command, HealthDecl, PortDecl, Process, ReadyDecl, ServiceDecl, StopDecl, TaskDecl,
+    UsedRecipe, Variable, VolumeDecl,
 };
 use crate::fault::Fault;
 use crate::keys::Level;
@@ -28,17 +28,19 @@ pub(crate) enum Services<'a> {
     OfRecipe,
 }
 
-const BOOTS: &[(&str, Boot)] = &[("parallel", Boot::Parallel), ("serial", Boot::Serial)];
-const RESTARTS: &[(&str, RestartPolicy)] = &[
+pub(crate) const BOOTS: &[(&str, Boot)] = &[("parallel", Boot::Parallel), ("serial", Boot::Serial)];
+pub(crate) const RESTARTS: &[(&str, RestartPolicy)] = &[
     ("never", RestartPolicy::Never),
     ("on-failure", RestartPolicy::OnFailure),
     ("always", RestartPolicy::Always),
 ];
-const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-const CHECKS: &[&str] = &["tcp", "http", "exec", "log", "notify", "file", "socket"];
+pub(crate) const CONDITIONS: &[(&str, Condition)] =
+    &[("started", Condition::Started), ("ready", Condition::Ready), ("succeeded", Condition::Succeeded)];
+pub(crate) const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+pub(crate) const CHECKS: &[&str] = &["tcp", "http", "exec", "log", "notify", "file", "socket"];
 
 /// As many as one network prefix per service leaves room for, and more than one machine carries.
-const MAX_REPLICAS: u16 = 200;
+pub(crate) const MAX_REPLICAS: u16 = 200;
 
 impl Walk {
     pub(crate) fn service(
@@ -75,6 +77,7 @@ impl Walk {
             ports: self.ports(table.get("ports")),
             publish: table.get("publish").map(|node| self.publish(node)).unwrap_or_default(),
             ready: table.get("ready").and_then(|node| self.ready(node, author, uses_recipe)),
+            health: table.get("health").and_then(|node| self.health(node, author)),
             stop: table.get("stop").map(|node| self.stop(node)).unwrap_or_default(),
             volumes: self.volumes(&table),
             files: self.files(table.get("files"), author),
@@ -222,11 +225,6 @@ impl Walk {
     }
 
     fn after_table(&mut self, node: &Node<'_>, expected: &str) -> Vec<AfterDecl> {
-        const CONDITIONS: &[(&str, Condition)] = &[
-            ("started", Condition::Started),
-            ("ready", Condition::Ready),
-            ("succeeded", Condition::Succeeded),
-        ];
         let entries = self.table(node, expected).map(|table| table.list).unwrap_or_default();
         let mut all = Vec::new();
         for Entry { key, value } in entries {
@@ -296,6 +294,44 @@ impl Walk {
                 None
             }
         };
+        self.only_of_http(&table);
+        Some(ReadyDecl {
+            place: node.place.clone(),
+            check,
+            within: table.get("within").and_then(|node| self.duration(node, false)),
+            stable: table.get("stable").and_then(|node| self.duration(node, true)),
+        })
+    }
+
+    /// The watch after it is ready: a check of its own, or that of `ready`.
+    fn health(&mut self, node: &Node<'_>, author: Author) -> Option<HealthDecl> {
+        let table =
+            self.keyed_table(node, Level::Health, "a table such as { http = \"/health\", every = \"5s\" }")?;
+        let kinds: Vec<_> = CHECKS.iter().filter_map(|key| table.entry(key)).collect();
+        let check = match kinds[..] {
+            [one] if Level::Health.keys().contains(&one.key.value.as_str()) => {
+                self.check(one, &table, author)
+            }
+            // None is that of `ready`; one that is not carried out here has been told of.
+            [] | [_] => None,
+            [first, second, ..] => {
+                self.faults.push(
+                    Fault::new(&second.key.place, "`health` has more than one kind", "expected exactly one")
+                        .also(&first.key.place, "the first one"),
+                );
+                None
+            }
+        };
+        self.only_of_http(&table);
+        let within = table.get("within").and_then(|node| self.duration(node, true));
+        Some(HealthDecl {
+            ready: ReadyDecl { place: node.place.clone(), check, within, stable: None },
+            every: table.get("every").and_then(|node| self.duration(node, false)),
+            restart: table.get("restart").and_then(|node| self.boolean(node)).unwrap_or(false),
+        })
+    }
+
+    fn only_of_http(&mut self, table: &Entries<'_>) {
         for key in ["port", "status", "body"] {
             if let Some(entry) = table.entry(key)
                 && table.get("http").is_none()
@@ -303,12 +339,6 @@ impl Walk {
                 self.fault(&entry.key.place, format!("`{key}` without `http`"), "only an HTTP check has it");
             }
         }
-        Some(ReadyDecl {
-            place: node.place.clone(),
-            check,
-            within: table.get("within").and_then(|node| self.duration(node, false)),
-            stable: table.get("stable").and_then(|node| self.duration(node, true)),
-        })
     }
 
     fn check(&mut self, kind: &Entry<'_>, table: &Entries<'_>, author: Author) -> Option<CheckDecl> {

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use crate::declare::{CheckDecl, ReadyDecl, ServiceDecl};
 use crate::near::suggestion;
-use crate::plan::{Check, Protocol, ReadyPlan};
+use crate::plan::{Check, HealthPlan, Protocol, ReadyPlan};
 use crate::planner::Planner;
 use crate::resolve::Own;
 use crate::source::Text;
 
 const WITHIN: Duration = Duration::from_secs(30);
+/// Of the watch after it is ready.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
+const HEALTH_WITHIN: Duration = Duration::from_secs(1);
 
 impl<'a> Planner<'a> {
     pub(crate) fn ready(&mut self, service: &'a ServiceDecl, number: u16, cwd: &Path) -> ReadyPlan {
@@ -24,6 +27,27 @@ impl<'a> Planner<'a> {
             within: declared.and_then(|ready| ready.within).unwrap_or(WITHIN),
             stable: declared.and_then(|ready| ready.stable).unwrap_or_default(),
         }
+    }
+
+    pub(crate) fn health(&mut self, service: &'a ServiceDecl, number: u16, cwd: &Path) -> Option<HealthPlan> {
+        let declared = service.health.as_ref()?;
+        let check = match &declared.ready.check {
+            Some(check) => self.check_of(service, number, cwd, &declared.ready, check),
+            None => self.ready(service, number, cwd).check,
+        };
+        if matches!(check, Check::Log { .. } | Check::Notify | Check::Started) {
+            let message = format!("what makes `{}` ready says nothing of its health", service.name);
+            let help =
+                "write one here: `health = { http = \"/health\" }`, or `tcp`, `exec`, `file`, `socket`";
+            let label = "this takes the check of `ready`, which tells of one moment";
+            self.fault_at(&declared.ready.place, message, label, Some(help.to_owned()));
+        }
+        Some(HealthPlan {
+            check,
+            every: declared.every.unwrap_or(HEALTH_EVERY),
+            within: declared.ready.within.unwrap_or(HEALTH_WITHIN),
+            restart: declared.restart,
+        })
     }
 
     fn check_of(

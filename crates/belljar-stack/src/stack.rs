@@ -67,6 +67,12 @@ impl Stack {
         &self.declared.dir
     }
 
+    /// The stack's shape for whoever only looks at it: names, replicas, ports and dependencies are right; addresses
+    /// of programs and values that a session decides are made up.
+    pub fn outline(&self) -> Plan {
+        Planner::outline(&self.declared)
+    }
+
     /// How tight its sessions are to be, where the file says so.
     pub fn isolation(&self) -> Option<Isolation> {
         self.declared.isolation

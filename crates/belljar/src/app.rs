@@ -100,7 +100,7 @@ impl App {
                 let shown = self.cwd.display();
                 let message = format!("there is no belljar.toml in {shown} or a directory above");
                 CliError::new(ErrorCode::StackNotFound, message)
-                    .hint("`-f FILE` names one elsewhere; `name = \"…\"` and a `[service.NAME]` with `run = \"…\"` make one")
+                    .hint("`belljar init` writes a first one; `-f FILE` names one elsewhere")
             }),
         }
     }
@@ -204,5 +204,9 @@ pub(crate) fn alive(record: &SessionRecord) -> Result<()> {
         Liveness::Dead => (ErrorCode::SessionDead, "is dead: its host process was killed"),
     };
     let message = format!("session {} ({}) {what}", record.name, record.id);
-    Err(CliError::new(code, message).hint("`belljar clean` removes what is left of it on disk"))
+    let hint = format!(
+        "`belljar logs -s {id}` and `belljar events -s {id}` show what it did; `belljar clean` removes it",
+        id = record.id
+    );
+    Err(CliError::new(code, message).hint(hint))
 }

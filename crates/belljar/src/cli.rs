@@ -42,7 +42,7 @@ pub(crate) struct Cli {
     color: ColorChoice,
 }
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BELLJAR_COMMIT"), ")");
+pub(crate) const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BELLJAR_COMMIT"), ")");
 
 impl Cli {
     pub(crate) fn printer(&self) -> Printer {

@@ -14,6 +14,8 @@ pub(crate) const CONTROL: &str = "BELLJAR_CONTROL";
 pub(crate) const DOCKER_HOST: &str = "DOCKER_HOST";
 /// The ports that sessions in shared isolation may lease: `20000-29999`.
 pub(crate) const PORTS: &str = "BELLJAR_PORTS";
+/// Set by a shell that asks how the line goes on: its name.
+pub(crate) const COMPLETE: &str = "_BELLJAR_COMPLETE";
 /// Seconds that are added to the time of day. For tests of what time does to state.
 pub(crate) const TEST_CLOCK_OFFSET: &str = "__BELLJAR_TEST_CLOCK_OFFSET";
 

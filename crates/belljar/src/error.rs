@@ -132,6 +132,10 @@ impl From<ClientError> for CliError {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Refused(view) => view.into(),
+            other @ ClientError::OtherVersion { .. } => Self::of(other.code(), &other).hint(
+                "end it with the belljar that started it, or end its host process (`belljar ls --json` has its \
+                 host_pid), and start it again with this one",
+            ),
             other => Self::of(other.code(), &other),
         }
     }
@@ -145,6 +149,9 @@ impl From<StoreError> for CliError {
                 failure.hint("`--state-dir DIR` or BELLJAR_STATE_DIR puts the state elsewhere")
             }
             ErrorCode::SessionNameTaken => failure.hint("`belljar ls` shows it; `--name` takes another name"),
+            ErrorCode::StoreCorrupt => failure.hint(
+                "move the state directory away, or use another with `--state-dir DIR`; sessions that live go on",
+            ),
             ErrorCode::StoreTooNew => failure.hint("use the newer belljar, or another --state-dir"),
             _ => failure,
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use belljar_model::{SessionId, SessionState};
+use belljar_model::{ErrorCode, SessionId, SessionState};
 use belljar_runner::SessionLeases;
 use belljar_sandbox::Zygote;
 use belljar_session::ports::{Numbers, PortError};
@@ -19,6 +19,7 @@ use belljar_store::{
 use crate::app::App;
 use crate::commands::fallback_note;
 use crate::error::{CliError, Result, internal};
+use crate::secrets::Secrets;
 
 /// What a session is started from.
 pub(crate) struct Launch {
@@ -215,6 +216,7 @@ impl Launching<'_> {
                 (plan, Some(ground))
             }
         };
+        keep_plan(self.owned, &plan)?;
         Ok(Session::launch(self.zygote, self.config(plan, shared)?).await)
     }
 
@@ -243,6 +245,14 @@ impl Launching<'_> {
             alone: true,
         })
     }
+}
+
+/// Writes down what the session was started as, for whoever looks at it when it is over. Secrets are not kept.
+fn keep_plan(owned: &OwnedSession, plan: &Plan) -> Result<()> {
+    let document = crate::commands::plan::document(plan);
+    let text = Secrets::of_plan(plan).redacted_text(&document.to_string());
+    let path = owned.dir().plan();
+    fs_err::write(path, text).map_err(|error| CliError::of(ErrorCode::StateDirUnusable, &error))
 }
 
 /// How long after a failure the registry is told again what the session does.

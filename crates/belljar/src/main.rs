@@ -3,11 +3,14 @@
 mod app;
 mod cli;
 mod commands;
+mod complete;
+mod draft;
 mod env_vars;
 mod error;
 mod hosting;
 mod packages;
 mod printer;
+mod secrets;
 mod signals;
 
 use std::io::Write as _;
@@ -25,6 +28,10 @@ use crate::error::{CliError, Result, internal};
 
 fn main() -> ProcessExit {
     tell_of_panics();
+    if let Some(answer) = complete::answer() {
+        // In the middle of a line that somebody types there is no place for an error.
+        return ProcessExit::from(u8::from(answer.is_err()));
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return cli::usage_error(&error),

@@ -15,11 +15,12 @@ use crate::command::Cmd;
 use crate::host::{Footprint, Process};
 use crate::output::{Ended, Output};
 use crate::probe::append_line;
+use crate::schema;
 use crate::terminal::Terminal;
 use crate::wait::{LONG, eventually, soon};
 
 /// What every world finds its programs in.
-pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How long after its end anything of a test may still be there.
 const GONE_WITHIN: Duration = Duration::from_secs(3);
@@ -143,10 +144,13 @@ impl TestEnv {
         self.belljar(words.split_whitespace()).run()
     }
 
-    /// A session of the stack, started in the background and ready.
+    /// A session of the stack, started in the background and ready. A stack that can be started is one that its
+    /// schema accepts.
     #[track_caller]
     pub fn up(&self) -> Output {
-        self.run("up").ok()
+        let output = self.run("up").ok();
+        schema::accepts(&self.dir().join("belljar.toml"));
+        output
     }
 
     /// The whole environment of its commands. Nothing comes from the test's own.

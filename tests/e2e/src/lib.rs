@@ -11,11 +11,12 @@ mod env;
 mod host;
 mod output;
 mod probe;
+mod schema;
 mod terminal;
 mod wait;
 
 pub use command::{Cmd, Running};
-pub use env::TestEnv;
+pub use env::{SYSTEM_PATH, TestEnv};
 pub use host::{Footprint, Process, bury_orphans, processes};
 pub use output::{Ended, Output};
 pub use probe::{is_root, lacks_program, lacks_sealing, server_dir};

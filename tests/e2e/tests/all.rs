@@ -1,20 +1,26 @@
 //! Every end-to-end test, one program; a module per topic.
 
 mod bad_input;
+mod bundle;
 mod clean;
 mod command_line;
+mod completing;
 mod crash;
 mod events;
 mod faults;
+mod graph;
 mod harness;
+mod health;
 mod host_services;
 mod hostile;
+mod init;
 mod lifecycle;
 mod logs;
 mod messages;
 mod metrics;
 mod names;
 mod ordering;
+mod probing;
 mod protocol;
 mod publish;
 mod readiness;

@@ -22,11 +22,17 @@ const VERBS: &[&str] = &[
     "pause",
     "resume",
     "wait",
+    "probe",
     "eventually",
     "always",
+    "bundle",
+    "init",
     "check",
     "plan",
+    "graph",
     "recipes",
+    "schema",
+    "completions",
     "doctor",
     "clean",
     "test",
@@ -107,4 +113,12 @@ fn colour_is_only_for_those_who_want_it() {
     assert!(!plain.stderr.contains('\u{1b}'), "a pipe gets no colour: {plain}");
     let forced = env.belljar(["check", "--color", "always"]).env_remove("NO_COLOR").run().ends_with(3);
     assert!(forced.stderr.contains('\u{1b}'), "{forced}");
+}
+
+#[test]
+fn the_schema_is_the_one_that_is_checked_in() {
+    let env = world!();
+    let printed = env.run("schema").ok().stdout;
+    assert_eq!(printed, include_str!("../../../docs/reference/belljar.schema.json"));
+    assert_eq!(env.run("schema --json").json(), serde_json::from_str::<serde_json::Value>(&printed).unwrap());
 }

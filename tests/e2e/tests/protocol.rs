@@ -11,7 +11,7 @@ use serde_json::Value;
 const DESCRIPTION: &str = include_str!("../../../docs/reference/openapi.json");
 
 /// The status and the body of one answer.
-fn ask(socket: &Path, method: &str, path: &str) -> (u16, String) {
+pub(crate) fn ask(socket: &Path, method: &str, path: &str) -> (u16, String) {
     let mut stream = UnixStream::connect(socket).unwrap();
     let request = format!(
         "{} {path} HTTP/1.1\r\nHost: belljar\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",

@@ -7,7 +7,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use belljar_client::query::{DrainQuery, LogsQuery, WaitQuery};
 use belljar_client::wire::{
-    Done, DoneReplica, DownRequest, EnvView, ErrorBody, ErrorView, SessionView, Targets, Verb, WaitFor,
+    Done, DoneReplica, DownRequest, EnvView, ErrorBody, ErrorView, PROTOCOL_HEADER, SessionView, Targets,
+    Verb, WaitFor,
 };
 use belljar_client::{Client, ClientError};
 use belljar_model::{ErrorCode, ReplicaState, SessionState};
@@ -109,8 +110,22 @@ async fn a_refusal_comes_with_its_code_its_words_and_its_hints() {
 
 #[tokio::test]
 async fn an_answer_of_another_protocol_is_told() {
-    let router = Router::new().route("/v1/session", get(|| async { "hello" }));
-    let server = Server::start(router);
+    let saying = |version: &'static str| {
+        let router = Router::new().route("/v1/session", get(|| async { "hello" }));
+        let say = move |mut response: axum::response::Response| async move {
+            response.headers_mut().insert(PROTOCOL_HEADER, version.try_into().unwrap());
+            response
+        };
+        Server::start(router.layer(axum::middleware::map_response(say)))
+    };
+    // Between two versions that is the reason; and one that says nothing is of the first.
+    for (version, theirs) in [("2.0", (2, 0)), ("1.0", (1, 0)), ("soon", (1, 0))] {
+        let server = saying(version);
+        let error = server.client().session().await.unwrap_err();
+        let ClientError::OtherVersion { theirs: found } = error else { panic!("{error:?}") };
+        assert_eq!((found.major, found.minor), theirs, "{version}");
+    }
+    let server = saying("1.1");
     let client = server.client();
     let error = client.session().await.unwrap_err();
     assert!(matches!(error, ClientError::Protocol { .. }), "{error:?}");

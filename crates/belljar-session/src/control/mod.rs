@@ -11,11 +11,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::connect_info::{ConnectInfo, Connected};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
-use belljar_client::wire::{ErrorBody, ErrorView};
+use belljar_client::wire::{ErrorBody, ErrorView, PROTOCOL_HEADER, ProtocolVersion};
 use belljar_model::ErrorCode;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -47,7 +47,8 @@ pub(crate) fn serve(
     fs_err::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     let ended = control.handle.clone();
     let router: Router = routes::router(control)
-        .layer(axum::middleware::from_fn_with_state(rustix::process::geteuid().as_raw(), only_the_owner));
+        .layer(axum::middleware::from_fn_with_state(rustix::process::geteuid().as_raw(), only_the_owner))
+        .layer(axum::middleware::map_response(say_version));
     let service = router.into_make_service_with_connect_info::<Peer>();
     Ok(tokio::spawn(async move {
         let until = async move {
@@ -69,6 +70,13 @@ impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
         Self { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
     }
+}
+
+/// Every answer says which protocol this session speaks, so that another version of belljar knows whom it has met.
+async fn say_version(mut response: Response) -> Response {
+    let version = HeaderValue::try_from(ProtocolVersion::CURRENT.to_string());
+    response.headers_mut().insert(PROTOCOL_HEADER, version.expect("digits and a point"));
+    response
 }
 
 async fn only_the_owner(

@@ -9,12 +9,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use belljar_client::query::{DrainQuery, EventsQuery, LogsQuery, WaitQuery};
-use belljar_client::wire::{Done, DownRequest, EnvView, SessionView, Targets, Verb};
+use belljar_client::query::{DrainQuery, EventsQuery, LogsQuery, ProbeQuery, WaitQuery};
+use belljar_client::wire::{Done, DownRequest, EnvView, ProbesView, SessionView, Targets, Verb};
 use belljar_model::{Cause, ErrorCode};
 
 use super::{Control, Refusal, exec, streams};
 use crate::machine::{Answer, Ask};
+use crate::native::probing;
 
 /// One route as the documentation shows it.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +55,7 @@ pub(crate) const ROUTES: &[Route] = &[
         body: None,
         answer: Some("SessionView"),
         query: &[
-            ("for", true, "ready, exited or idle"),
+            ("for", true, "ready, exited, unhealthy or idle"),
             ("replica", false, "a replica or a service; the whole session where none is named"),
             ("within_ms", true, "milliseconds, after which the answer is `wait-timed-out`"),
         ],
@@ -66,6 +67,14 @@ pub(crate) const ROUTES: &[Route] = &[
         body: None,
         answer: None,
         query: &[("within", true, "a duration such as 2s")],
+    },
+    Route {
+        method: "get",
+        path: "/v1/probe",
+        summary: "Make the readiness check of a replica, or of each replica of a service, once and now",
+        body: None,
+        answer: Some("ProbesView"),
+        query: &[("replica", true, "a replica or a service")],
     },
     Route {
         method: "get",
@@ -123,6 +132,7 @@ pub(super) fn router(control: Control) -> Router {
         .route("/v1/replicas/{verb}", post(act))
         .route("/v1/wait", get(wait))
         .route("/v1/drain", get(drain))
+        .route("/v1/probe", get(probe))
         .route("/v1/env", get(env))
         .route("/v1/events", get(events))
         .route("/v1/logs", get(logs))
@@ -179,6 +189,16 @@ async fn drain(
     let within = belljar_model::duration::parse(&query.within).map_err(Refusal::malformed)?;
     control.handle.ask(Ask::Drain { within }).await.map_err(Refusal)?;
     Ok(nothing())
+}
+
+async fn probe(
+    State(control): State<Control>,
+    query: Result<Query<ProbeQuery>, QueryRejection>,
+) -> Result<Json<ProbesView>, Refusal> {
+    let Query(query) = query.map_err(Refusal::malformed)?;
+    let view = control.handle.view().await;
+    let probes = probing::probe(&control.shared, &view, &query.replica).await.map_err(Refusal)?;
+    Ok(Json(ProbesView { probes }))
 }
 
 async fn env(State(control): State<Control>) -> Json<EnvView> {

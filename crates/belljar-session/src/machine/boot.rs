@@ -166,6 +166,7 @@ impl Machine {
         let name = one.plan.name.clone();
         let made_good = one.policy_restarts > 0;
         self.emit(EventKind::ReplicaReady { replica: name, generation, ready_ms });
+        self.watch_health(replica);
         if made_good {
             let timer = Timer::LivedOn { replica, generation };
             self.effects.push(Effect::SetTimer { timer, after: GOOD_LIFE });

@@ -7,6 +7,7 @@
 
 mod boot;
 mod ending;
+mod health;
 mod ports;
 mod requests;
 mod verbs;
@@ -94,6 +95,17 @@ pub enum Report {
         why: String,
         last_lines: Vec<String>,
     },
+    /// What is watched of it does not hold any more, or holds again.
+    ReplicaUnwell {
+        replica: ReplicaIndex,
+        generation: u32,
+        why: String,
+        last_lines: Vec<String>,
+    },
+    ReplicaWell {
+        replica: ReplicaIndex,
+        generation: u32,
+    },
     ReplicaExited {
         replica: ReplicaIndex,
         generation: u32,
@@ -158,6 +170,12 @@ pub enum Order {
     WatchReadiness {
         replica: ReplicaIndex,
         generation: u32,
+    },
+    /// Watch its health, and report whenever that turns. `well`: what it is now.
+    WatchHealth {
+        replica: ReplicaIndex,
+        generation: u32,
+        well: bool,
     },
     StopWatching {
         replica: ReplicaIndex,
@@ -395,6 +413,10 @@ impl Machine {
             Report::ReplicaNotReady { replica, generation, why, last_lines } => {
                 self.replica_not_ready(replica, generation, why, last_lines);
             }
+            Report::ReplicaUnwell { replica, generation, why, last_lines } => {
+                self.replica_unwell(replica, generation, why, last_lines);
+            }
+            Report::ReplicaWell { replica, generation } => self.replica_well(replica, generation),
             Report::ReplicaExited { replica, generation, exit, last_lines } => {
                 self.replica_ended(replica, generation, exit, None, last_lines);
             }

@@ -210,6 +210,11 @@ impl Machine {
                 SessionState::Stopping | SessionState::Ended => Some(Err(self.not_ready())),
                 _ => None,
             },
+            Condition::Session(WaitFor::Unhealthy) => self
+                .replicas
+                .iter()
+                .any(|one| one.state == ReplicaState::Unhealthy)
+                .then_some(Ok(Answer::Holds)),
             Condition::Session(WaitFor::Exited) => {
                 self.replicas.iter().all(|one| !one.state.is_alive()).then_some(Ok(Answer::Holds))
             }
@@ -271,6 +276,7 @@ impl Machine {
                 let exit = one.exit.clone().unwrap_or_default();
                 Some(Err(format!("it ended with {exit}")))
             }
+            ReplicaState::Unhealthy if one.ready_ms.is_some() => Some(Err("it is unhealthy".to_owned())),
             ReplicaState::Unhealthy => Some(Err("it did not become ready in its time".to_owned())),
             _ => None,
         }
@@ -290,6 +296,7 @@ impl Machine {
         let over = matches!(self.state, SessionState::Stopping | SessionState::Ended);
         let holds = match wait_for {
             WaitFor::Ready => chosen.all(|one| one.state == ReplicaState::Ready),
+            WaitFor::Unhealthy => chosen.all(|one| one.state == ReplicaState::Unhealthy),
             WaitFor::Exited => {
                 chosen.all(|one| matches!(one.state, ReplicaState::Exited | ReplicaState::Failed))
             }
@@ -331,8 +338,10 @@ impl Machine {
                 TaskState::Succeeded | TaskState::Failed => {}
             }
         }
-        if self.commands > 0 {
-            list.push(format!("{} command(s) are running", self.commands));
+        match self.commands {
+            0 => {}
+            1 => list.push("a command is running".to_owned()),
+            count => list.push(format!("{count} commands are running")),
         }
         list
     }
@@ -394,6 +403,7 @@ fn wait_word(wait_for: WaitFor) -> &'static str {
     match wait_for {
         WaitFor::Ready => "ready",
         WaitFor::Exited => "exited",
+        WaitFor::Unhealthy => "unhealthy",
         WaitFor::Idle => "idle",
     }
 }

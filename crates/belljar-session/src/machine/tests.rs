@@ -14,8 +14,8 @@ use belljar_model::{
     StackName, TaskName, TaskState,
 };
 use belljar_stack::plan::{
-    Boot, Check, Condition, Dependency, Filesystem, Home, Isolation, Limits, Plan, ReadyPlan, ReplicaPlan,
-    RestartPolicy, ServicePlan, StopPlan, TaskPlan, UnitName,
+    Boot, Check, Condition, Dependency, Filesystem, HealthPlan, Home, Isolation, Limits, Plan, ReadyPlan,
+    ReplicaPlan, RestartPolicy, ServicePlan, StopPlan, TaskPlan, UnitName,
 };
 use proptest::prelude::*;
 
@@ -36,6 +36,7 @@ fn service(name: &str, replicas: u16) -> ServicePlan {
         volumes: Vec::new(),
         files: Vec::new(),
         ready: ReadyPlan { check: Check::Started, within: Duration::from_secs(1), stable: Duration::ZERO },
+        health: None,
     });
     ServicePlan {
         replicas: replicas.collect(),
@@ -448,6 +449,80 @@ fn an_exit_with_zero_is_no_failure_but_always_means_always() {
     }
 }
 
+fn watched(service: &mut ServicePlan, restart: bool) {
+    for replica in &mut service.replicas {
+        let (every, within) = (Duration::from_secs(1), Duration::from_secs(1));
+        replica.health = Some(HealthPlan { check: Check::Tcp { ports: vec![80] }, every, within, restart });
+    }
+}
+
+fn is_unwell(world: &mut World) {
+    let generation = world.generation(0);
+    let (why, last_lines) = ("GET /health answered 503".to_owned(), vec!["oops".to_owned()]);
+    world.report(Report::ReplicaUnwell { replica: 0, generation, why, last_lines });
+}
+
+#[test]
+fn health_turns_and_turns_back_and_restarts_nothing() {
+    let mut api = service("api", 1);
+    api.restart = RestartPolicy::Always;
+    watched(&mut api, false);
+    let mut world = World::new(vec![api], vec![]);
+    world.comes_up(0);
+    assert!(world.take_orders().contains(&Order::WatchHealth { replica: 0, generation: 1, well: true }));
+    is_unwell(&mut world);
+    assert_eq!(world.state(0), ReplicaState::Unhealthy);
+    assert_eq!(world.machine.why(), Some("api-1 is unhealthy"));
+    assert_eq!(world.take_orders(), []);
+    // Said twice it is still one turn.
+    let events = world.events.len();
+    is_unwell(&mut world);
+    assert_eq!(world.events.len(), events);
+    world.report(Report::ReplicaWell { replica: 0, generation: 1 });
+    assert_eq!(world.state(0), ReplicaState::Ready);
+    assert_eq!(world.machine.state(), SessionState::Ready);
+    world.check_fold();
+}
+
+#[test]
+fn health_is_not_watched_while_it_stands_still_nor_judged_on_the_way_to_the_end() {
+    let mut api = service("api", 1);
+    watched(&mut api, true);
+    let mut world = World::new(vec![api], vec![]);
+    world.comes_up(0);
+    world.act(Verb::Pause, "api-1");
+    world.take_orders();
+    world.report(Report::ReplicaFrozen { replica: 0, generation: 1, result: Ok(()) });
+    assert_eq!(world.take_orders(), [Order::StopWatching { replica: 0 }]);
+    is_unwell(&mut world);
+    assert_eq!(world.state(0), ReplicaState::Paused);
+    world.act(Verb::Resume, "api-1");
+    world.take_orders();
+    world.report(Report::ReplicaThawed { replica: 0, generation: 1, result: Ok(()) });
+    assert_eq!(world.take_orders(), [Order::WatchHealth { replica: 0, generation: 1, well: true }]);
+    world.act(Verb::Kill, "api-1");
+    is_unwell(&mut world);
+    assert_eq!(world.state(0), ReplicaState::Ready, "it was killed, and its end is on its way");
+    world.exits(0, killed());
+    world.check_fold();
+}
+
+#[test]
+fn health_restarts_where_it_was_told_to() {
+    let mut api = service("api", 1);
+    watched(&mut api, true);
+    let mut world = World::new(vec![api], vec![]);
+    world.comes_up(0);
+    world.take_orders();
+    is_unwell(&mut world);
+    assert_eq!(world.state(0), ReplicaState::Stopping);
+    world.exits(0, code(0));
+    world.comes_up(0);
+    assert_eq!((world.state(0), world.generation(0)), (ReplicaState::Ready, 2));
+    assert!(world.take_orders().contains(&Order::WatchHealth { replica: 0, generation: 2, well: true }));
+    world.check_fold();
+}
+
 #[test]
 fn pause_is_answered_when_it_stands_still_and_readiness_waits_for_resume() {
     let mut world = World::new(vec![service("api", 1)], vec![]);
@@ -559,7 +634,7 @@ fn a_port_that_is_taken_later_is_a_failure_like_any_other() {
 
 /// Something that may happen next; which replica it concerns is the second number.
 fn step() -> impl Strategy<Value = (u8, usize)> {
-    (0..19u8, 0..4usize)
+    (0..21u8, 0..4usize)
 }
 
 fn happens(world: &mut World, what: u8, replica: usize) {
@@ -607,6 +682,11 @@ fn happens(world: &mut World, what: u8, replica: usize) {
             let port = "http".to_owned();
             world.report(Report::PortChanged { replica, generation, port, result });
         }
+        19 if has_pid => {
+            let (why, last_lines) = ("sick".to_owned(), vec![]);
+            world.report(Report::ReplicaUnwell { replica, generation, why, last_lines });
+        }
+        20 if has_pid => world.report(Report::ReplicaWell { replica, generation }),
         _ => {}
     }
 }
@@ -617,7 +697,9 @@ proptest! {
         let mut api = service("api", 2);
         api.boot = Boot::Serial;
         api.after = vec![after_task("migrate")];
+        watched(&mut api, true);
         let mut worker = service("worker", 1);
+        watched(&mut worker, false);
         worker.restart = RestartPolicy::Always;
         let migrate = task("migrate", vec![after_service("db", Condition::Ready)]);
         let mut world = World::new(vec![service("db", 1), api, worker], vec![migrate]);

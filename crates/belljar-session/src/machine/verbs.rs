@@ -121,7 +121,7 @@ impl Machine {
         Promise::up(replica, self.replicas[replica].generation, false)
     }
 
-    fn restart(&mut self, replica: ReplicaIndex) -> Promise {
+    pub(super) fn restart(&mut self, replica: ReplicaIndex) -> Promise {
         self.next_restart_request += 1;
         let request = self.next_restart_request;
         let cycle = &mut self.replicas[replica].restart;
@@ -235,7 +235,7 @@ impl Machine {
         one.before_pause = one.state;
         one.state = ReplicaState::Paused;
         let (name, was) = (one.plan.name.clone(), one.before_pause);
-        if was == ReplicaState::Running {
+        if was == ReplicaState::Running || self.replicas[replica].plan.health.is_some() {
             // Its time to become ready does not run while it cannot do anything for it.
             self.order(Order::StopWatching { replica });
         }
@@ -288,6 +288,8 @@ impl Machine {
         }
         if state == ReplicaState::Running {
             self.order(Order::WatchReadiness { replica, generation });
+        } else {
+            self.watch_health(replica);
         }
     }
 

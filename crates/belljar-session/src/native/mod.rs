@@ -5,7 +5,9 @@ mod connection;
 mod dns;
 mod etc;
 mod ground;
+mod health;
 mod pace;
+pub(crate) mod probing;
 mod readiness;
 mod seal;
 
@@ -145,6 +147,12 @@ impl Backend for Native {
             }
             Order::WatchReadiness { replica, generation } => {
                 let task = tokio::spawn(async move { shared.watch_readiness(replica, generation).await });
+                if let Some(old) = self.watches.insert(replica, task.abort_handle()) {
+                    old.abort();
+                }
+            }
+            Order::WatchHealth { replica, generation, well } => {
+                let task = tokio::spawn(async move { shared.watch_health(replica, generation, well).await });
                 if let Some(old) = self.watches.insert(replica, task.abort_handle()) {
                     old.abort();
                 }
@@ -453,23 +461,7 @@ impl Shared {
     async fn watch_readiness(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
         let Some(live) = self.live(replica).filter(|live| live.generation == generation) else { return };
         let plan = self.replica_plan(replica);
-        let execs = Arc::clone(&self);
-        let subject = readiness::Subject {
-            connection: Arc::clone(&self.connection),
-            index: replica,
-            address: plan.address,
-            // Whoever has a network to himself is the only one who can listen there.
-            alone: self.is_sealed(),
-            handed: plan.ports.iter().filter(|one| one.listen).map(|one| one.port).collect(),
-            uid: belljar_sandbox::plain_identity()
-                .map_or_else(|| rustix::process::geteuid().as_raw(), |plain| plain.uid),
-            unit: live.unit,
-            told: live.told.clone(),
-            exec: Box::new(move |argv| {
-                let shared = Arc::clone(&execs);
-                Box::pin(async move { shared.exec_check(replica, argv).await })
-            }),
-        };
+        let subject = self.subject(replica, &live);
         match readiness::watch(&subject, &plan.ready).await {
             Ok(()) => {
                 live.was_ready.store(true, Ordering::Relaxed);
@@ -487,6 +479,28 @@ impl Shared {
                 let last_lines = live.log.last_lines();
                 self.report(Report::ReplicaNotReady { replica, generation, why, last_lines });
             }
+        }
+    }
+
+    /// A running replica as its checks see it.
+    fn subject(self: &Arc<Self>, replica: ReplicaIndex, live: &LiveReplica) -> readiness::Subject {
+        let execs = Arc::clone(self);
+        let plan = self.replica_plan(replica);
+        readiness::Subject {
+            connection: Arc::clone(&self.connection),
+            index: replica,
+            address: plan.address,
+            // Whoever has a network to himself is the only one who can listen there.
+            alone: self.is_sealed(),
+            handed: plan.ports.iter().filter(|one| one.listen).map(|one| one.port).collect(),
+            uid: belljar_sandbox::plain_identity()
+                .map_or_else(|| rustix::process::geteuid().as_raw(), |plain| plain.uid),
+            unit: live.unit,
+            told: live.told.clone(),
+            exec: Box::new(move |argv| {
+                let shared = Arc::clone(&execs);
+                Box::pin(async move { shared.exec_check(replica, argv).await })
+            }),
         }
     }
 

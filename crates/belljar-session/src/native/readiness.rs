@@ -26,7 +26,7 @@ use super::pace::Pace;
 const FIRST_STEP: Duration = Duration::from_micros(500);
 const LONGEST_STEP: Duration = Duration::from_millis(4);
 /// One probe that takes longer than this counts as failed and is made again.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A service that is ready when it has been started must live on for this long: one that fails at once was
 /// never ready. Its end is reported by itself and ends the watch.
 const LIVES_ON: Duration = Duration::from_millis(10);
@@ -62,6 +62,15 @@ pub(crate) enum NotReady {
     Foreign(u16),
 }
 
+impl std::fmt::Display for NotReady {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Broken(why) => f.write_str(why),
+            Self::Foreign(port) => write!(f, "somebody else listens on port {port}"),
+        }
+    }
+}
+
 impl From<String> for NotReady {
     fn from(why: String) -> Self {
         Self::Broken(why)
@@ -90,6 +99,22 @@ pub(crate) async fn watch(subject: &Subject, plan: &ReadyPlan) -> Result<(), Not
             let hint = loopback_hint(subject, &plan.check).await;
             let why = format!("after {} {why}{hint}", belljar_model::duration::short(plan.within));
             Err(NotReady::Broken(why))
+        }
+    }
+}
+
+/// Makes the check once. The error is why it does not hold now.
+pub(super) async fn once(subject: &Subject, check: &Check) -> Result<(), String> {
+    let probe = Probe::new(subject, check).await?;
+    if matches!(check, Check::Log { .. } | Check::Notify) && !*subject.told.borrow() {
+        return Err(probe.told_nothing());
+    }
+    match timeout(PROBE_TIMEOUT, probe.holds()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(NotYet::Cheap(why) | NotYet::Costly(why))) => Err(why),
+        Ok(Err(NotYet::Foreign(port))) => Err(NotReady::Foreign(port).to_string()),
+        Err(_) => {
+            Err(format!("it was not answered within {}", belljar_model::duration::short(PROBE_TIMEOUT)))
         }
     }
 }
@@ -268,9 +293,10 @@ impl<'a> Probe<'a> {
         }
         match &check.body {
             Some(pattern) if !pattern.is_match(&String::from_utf8_lossy(&body)) => Err(format!(
-                "GET {} answered {} with a body that does not match",
+                "GET {} answered {} with a body that does not match /{pattern}/{}",
                 check.path,
-                status.as_u16()
+                status.as_u16(),
+                excerpt(&body)
             )),
             _ => Ok(()),
         }
@@ -303,7 +329,7 @@ fn excerpt(body: &[u8]) -> String {
 }
 
 /// A service that listens on 127.0.0.1 alone is the commonest mistake: say so.
-async fn loopback_hint(subject: &Subject, check: &Check) -> String {
+pub(super) async fn loopback_hint(subject: &Subject, check: &Check) -> String {
     let ports = match check {
         Check::Tcp { ports } => ports.clone(),
         Check::Http { port, .. } => vec![*port],

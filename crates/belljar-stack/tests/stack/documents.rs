@@ -5,7 +5,7 @@ use std::path::Path;
 use belljar_stack::{RecipeBook, SourceFile, Stack};
 
 /// The `toml` blocks of a page, each with its first line's number.
-fn examples(page: &str) -> Vec<(usize, String)> {
+pub(crate) fn examples(page: &str) -> Vec<(usize, String)> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let text = fs_err::read_to_string(path).unwrap();
     let mut found = Vec::new();

@@ -325,7 +325,7 @@ fn what_this_version_does_not_carry_out() {
         run = "api"
         image = "api:1"
         user = "1000"
-        health = { tcp = true }
+        health = { log = "up" }
         limits = { pids = 200 }
         [task.migrate]
         run = "migrate"
@@ -410,11 +410,19 @@ fn what_this_version_does_not_carry_out() {
     13 | user = "1000"
        | ^^^^ everything of a session runs as one inner user; what needs a second uid cannot run
 
-    error: `health` is not carried out by this version of belljar
-      --> /src/pods/belljar.toml:14:1
+    error: what makes `api` ready says nothing of its health
+      --> /src/pods/belljar.toml:14:10
        |
-    14 | health = { tcp = true }
-       | ^^^^^^ a replica is not watched any more once it is ready, except for its death
+    14 | health = { log = "up" }
+       |          ^^^^^^^^^^^^^^ this takes the check of `ready`, which tells of one moment
+       |
+       = help: write one here: `health = { http = "/health" }`, or `tcp`, `exec`, `file`, `socket`
+
+    error: `log` is not carried out by this version of belljar
+      --> /src/pods/belljar.toml:14:12
+       |
+    14 | health = { log = "up" }
+       |            ^^^ a line that was said once tells nothing of now: write `exec`, `http` or `tcp`
 
     error: `files` is not carried out by this version of belljar
       --> /src/pods/belljar.toml:18:1
@@ -457,5 +465,92 @@ fn what_this_version_does_not_carry_out() {
        |
     25 | leaks = "warn"
        | ^^^^^ what a scenario leaves behind ends with its session and is not looked for yet
+    "#);
+}
+
+#[test]
+fn health_that_says_nothing_of_now() {
+    assert_snapshot!(faults(r#"
+        [service.a]
+        run = "a"
+        ready = { log = "up" }
+        health = { every = "1s" }
+        [service.b]
+        run = "b"
+        health = {}
+        [service.c]
+        run = "c"
+        ports = { http = 80 }
+        health = { http = "/health", tcp = true }
+        [service.d]
+        run = "d"
+        ports = { http = 80 }
+        health = { tcp = true, status = 200, stable = "1s", every = "0s", evry = "1s" }
+        [service.e]
+        run = "e"
+        ports = { http = 80 }
+        health = { notify = true, restart = "always" }
+    "#), @r#"
+    error: what makes `a` ready says nothing of its health
+     --> /src/pods/belljar.toml:4:10
+      |
+    4 | health = { every = "1s" }
+      |          ^^^^^^^^^^^^^^^^ this takes the check of `ready`, which tells of one moment
+      |
+      = help: write one here: `health = { http = "/health" }`, or `tcp`, `exec`, `file`, `socket`
+
+    error: what makes `b` ready says nothing of its health
+     --> /src/pods/belljar.toml:7:10
+      |
+    7 | health = {}
+      |          ^^ this takes the check of `ready`, which tells of one moment
+      |
+      = help: write one here: `health = { http = "/health" }`, or `tcp`, `exec`, `file`, `socket`
+
+    error: `health` has more than one kind
+      --> /src/pods/belljar.toml:11:12
+       |
+    11 | health = { http = "/health", tcp = true }
+       |            ^^^^              --- the first one
+       |            |
+       |            expected exactly one
+
+    error: `status` without `http`
+      --> /src/pods/belljar.toml:15:24
+       |
+    15 | health = { tcp = true, status = 200, stable = "1s", every = "0s", evry = "1s" }
+       |                        ^^^^^^ only an HTTP check has it
+
+    error: `stable` is not carried out by this version of belljar
+      --> /src/pods/belljar.toml:15:38
+       |
+    15 | health = { tcp = true, status = 200, stable = "1s", every = "0s", evry = "1s" }
+       |                                      ^^^^^^ a check that holds makes it healthy again at once
+
+    error: this leaves no time at all
+      --> /src/pods/belljar.toml:15:61
+       |
+    15 | health = { tcp = true, status = 200, stable = "1s", every = "0s", evry = "1s" }
+       |                                                             ^^^^ expected more than 0s
+
+    error: `health` has no key `evry`
+      --> /src/pods/belljar.toml:15:67
+       |
+    15 | health = { tcp = true, status = 200, stable = "1s", every = "0s", evry = "1s" }
+       |                                                                   ^^^^ this key is unknown
+       |
+       = help: did you mean `every`?
+
+    error: `notify` is not carried out by this version of belljar
+      --> /src/pods/belljar.toml:19:12
+       |
+    19 | health = { notify = true, restart = "always" }
+       |            ^^^^^^ a word that was said once tells nothing of now: write `exec`, `http` or `tcp`
+
+    error: a string does not fit here
+      --> /src/pods/belljar.toml:19:37
+       |
+    19 | health = { notify = true, restart = "always" }
+       |                                     ^^^^^^^^ expected true or false
     "#);
 }

@@ -8,6 +8,7 @@ mod fault_shapes;
 mod plans;
 mod ports;
 mod recipes;
+mod schema;
 mod shared;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,11 @@ pub(crate) fn parse(text: &str) -> Result<Stack, Faults> {
     // Indentation belongs to the test, not to the file.
     let text: Vec<_> = text.trim().lines().map(str::trim_start).collect();
     let source = SourceFile { path: PathBuf::from("/src/pods/belljar.toml"), text: text.join("\n") };
-    Stack::parse(&source, &RecipeBook::builtin())
+    let parsed = Stack::parse(&source, &RecipeBook::builtin());
+    if parsed.is_ok() {
+        schema::accepts(&source.text);
+    }
+    parsed
 }
 
 /// What a person is told about the faults of a stack file.

@@ -143,6 +143,7 @@ fn the_whole_example() {
                             within: 30s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                 ],
                 boot: Parallel,
@@ -247,6 +248,7 @@ fn the_whole_example() {
                             within: 30s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                 ],
                 boot: Parallel,
@@ -337,6 +339,7 @@ fn the_whole_example() {
                             within: 20s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                     ReplicaPlan {
                         name: ReplicaName(
@@ -387,6 +390,7 @@ fn the_whole_example() {
                             within: 20s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                     ReplicaPlan {
                         name: ReplicaName(
@@ -437,6 +441,7 @@ fn the_whole_example() {
                             within: 20s,
                             stable: 0ns,
                         },
+                        health: None,
                     },
                 ],
                 boot: Serial,

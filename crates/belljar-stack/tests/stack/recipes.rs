@@ -167,7 +167,7 @@ url = "x://${self.port.sql}"
     11 | use = "postgres"
        | ^^^ this key is unknown
        |
-       = help: its keys: `run`, `shell`, `cwd`, `env`, `after`, `ports`, `ready`, `volume`, `volumes`, `files`, `stop`, `replicas`, `boot`, `restart`, `init`, `flags`
+       = help: its keys: `run`, `shell`, `cwd`, `env`, `after`, `ports`, `ready`, `volume`, `volumes`, `files`, `stop`, `replicas`, `boot`, `restart`, `health`, `init`, `flags`
 
     error: both `use` and `run`
       --> DIR/recipes/broken.toml:12:1

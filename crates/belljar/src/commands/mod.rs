@@ -1,23 +1,29 @@
 //! One file per verb.
 
 mod always;
+mod bundle;
 mod check;
 mod clean;
+mod completions;
 mod doctor;
 mod down;
 mod env;
 mod events;
 mod eventually;
 mod exec;
+mod graph;
 mod host;
+mod init;
 mod isolation;
 mod logs;
 mod ls;
-mod plan;
-mod ps;
+pub(crate) mod plan;
+mod probe;
+pub(crate) mod ps;
 mod recipes;
 mod relay;
 mod run;
+mod schema;
 mod stack_args;
 mod test;
 mod up;
@@ -82,22 +88,34 @@ pub(crate) enum Command {
     Resume(verbs::Args),
     /// Wait until a replica, a service or the session is ready, exited or idle
     Wait(wait::Args),
+    /// Make a readiness check by hand, and say why it does not hold
+    Probe(probe::Args),
     /// Run a command again and again until it succeeds
     Eventually(eventually::Args),
     /// Run a command again and again, and fail as soon as it fails
     Always(always::Args),
     /// Run scenarios, each in a session of its own
     Test(test::Args),
+    /// Put everything about a session into one archive, without secrets
+    Bundle(bundle::Args),
+    /// Write a first stack file for the project in this directory
+    Init(init::Args),
     /// Check a stack file and show every fault in it
     Check(check::Args),
     /// Show what a stack file comes to: start order, addresses, environment
     Plan(plan::Args),
+    /// Draw a stack: services, tasks, and what comes after what
+    Graph(graph::Args),
     /// List the recipes that `use = "…"` can name, show one, or make one your own
     Recipes(recipes::Args),
+    /// Print the JSON Schema of stack files, for editors
+    Schema(schema::Args),
     /// Say what this machine can do, and what its lacks cost
     Doctor(doctor::Args),
     /// Remove what dead and old sessions left on disk
     Clean(clean::Args),
+    /// Print the script that makes a shell complete this command line
+    Completions(completions::Args),
     /// Carry a session for `up`
     #[command(name = "__host", hide = true)]
     Host(host::Args),
@@ -164,11 +182,17 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
         Command::Pause(args) => verbs::run(app, Verb::Pause, args).await,
         Command::Resume(args) => verbs::run(app, Verb::Resume, args).await,
         Command::Wait(args) => wait::run(app, args).await,
+        Command::Probe(args) => probe::run(app, args).await,
         Command::Eventually(args) => eventually::run(app, args).await,
         Command::Always(args) => always::run(app, args).await,
+        Command::Bundle(args) => bundle::run(app, args).await,
+        Command::Init(args) => init::run(app, args),
         Command::Check(args) => check::run(app, args),
         Command::Plan(args) => plan::run(app, args),
+        Command::Graph(args) => graph::run(app, args),
         Command::Recipes(args) => recipes::run(app, args),
+        Command::Schema(args) => schema::run(app, args),
+        Command::Completions(args) => completions::run(app, args),
         Command::Doctor(args) => doctor::run(app, args),
         Command::Clean(args) => clean::run(app, args),
         Command::Run(_) | Command::Test(_) | Command::Host(_) | Command::Warden { .. } => {

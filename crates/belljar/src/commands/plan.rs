@@ -133,7 +133,7 @@ fn check(replica: &ReplicaPlan) -> String {
     }
 }
 
-fn document(plan: &Plan) -> Value {
+pub(crate) fn document(plan: &Plan) -> Value {
     let replicas: Vec<Value> = plan
         .replicas()
         .map(|one| {

@@ -26,6 +26,8 @@ pub(crate) struct Args {
 enum State {
     Ready,
     Exited,
+    /// Its `health` does not hold any more; `ready` waits until it does again
+    Unhealthy,
     /// Nothing is under way: no restart, no task, no command, no starting replica
     Idle,
 }
@@ -34,6 +36,7 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     let wait_for = match args.wait_for {
         State::Ready => WaitFor::Ready,
         State::Exited => WaitFor::Exited,
+        State::Unhealthy => WaitFor::Unhealthy,
         State::Idle => WaitFor::Idle,
     };
     let view = app.find()?.client.wait(wait_for, args.replica.as_deref(), args.within).await?;
