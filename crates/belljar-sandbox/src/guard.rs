@@ -47,7 +47,7 @@ pub(crate) fn start(
     let passed = Descriptors::of(fds, spec)?;
     let (news, teller) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).during(Step::Spawn)?;
     let warden = rustix::process::getpid();
-    let (told, failure) = spawn::word_pipe()?;
+    let (told, failure) = spawn::word_pipe(spec.listeners.len())?;
     let guard = sys::spawn(0, || {
         let life = take_place(warden).and_then(|signals| {
             // Its end is told by `wait`: of the descriptor nothing may be left to be closed twice.

@@ -24,8 +24,13 @@ use crate::target;
 use crate::tree;
 use crate::zygote::{tie_to_parent, unshare};
 
-/// Descriptors from here on are nobody's standard ones or listeners.
-const FIRST_OUT_OF_THE_WAY: i32 = 200;
+/// Listeners come after standard input, output and error.
+const FIRST_LISTENER: i32 = 3;
+
+/// The first descriptor that is nobody's standard one or listener. No higher than it has to be: there may be few.
+fn out_of_the_way(listeners: usize) -> i32 {
+    FIRST_LISTENER.saturating_add(i32::try_from(listeners).unwrap_or(i32::MAX))
+}
 
 /// What every process of a session gets from its init.
 #[derive(Debug)]
@@ -63,13 +68,14 @@ impl Descriptors {
     }
 }
 
-/// A pipe for the word of a process that could not become its program. The reader does not wait.
-pub(crate) fn word_pipe() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+/// A pipe for the word of a process that could not become its program, and gets so many listeners. The reader does
+/// not wait.
+pub(crate) fn word_pipe(listeners: usize) -> Result<(OwnedFd, OwnedFd), SandboxError> {
     // Only the reading end: the child may take its time to write.
     let (told, teller) = pipe_with(PipeFlags::CLOEXEC).during(Step::Spawn)?;
     rustix::io::ioctl_fionbio(&told, true).during(Step::Spawn)?;
     // Out of the way of the numbers that listeners get.
-    let teller = rustix::io::fcntl_dupfd_cloexec(&teller, FIRST_OUT_OF_THE_WAY).during(Step::Spawn)?;
+    let teller = rustix::io::fcntl_dupfd_cloexec(&teller, out_of_the_way(listeners)).during(Step::Spawn)?;
     Ok((told, teller))
 }
 
@@ -81,7 +87,7 @@ pub(crate) fn start(
     passed: &Descriptors,
     ground: &Ground,
 ) -> Result<(Child, OwnedFd), SandboxError> {
-    let (told, teller) = word_pipe()?;
+    let (told, teller) = word_pipe(passed.listeners.len())?;
     let child = sys::spawn(0, || {
         let Err(error) = become_program(spec, network, passed, ground);
         // Without its init there is nobody to tell.
@@ -148,10 +154,10 @@ fn become_itself(spec: &ProcessSpec, passed: &Descriptors) -> Result<std::conver
 fn place_listeners(listeners: &[OwnedFd]) -> Result<(), SandboxError> {
     let mut aside = Vec::new();
     for listener in listeners {
-        let fd = rustix::io::fcntl_dupfd_cloexec(listener, FIRST_OUT_OF_THE_WAY);
+        let fd = rustix::io::fcntl_dupfd_cloexec(listener, out_of_the_way(listeners.len()));
         aside.push(fd.during(Step::PlaceDescriptors)?);
     }
-    for (number, fd) in (3..).zip(&aside) {
+    for (number, fd) in (FIRST_LISTENER..).zip(&aside) {
         sys::place(fd.as_fd(), number).during(Step::PlaceDescriptors)?;
     }
     Ok(())

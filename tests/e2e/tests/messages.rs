@@ -19,6 +19,7 @@ const NOT_FROM_OUTSIDE: &[(ErrorCode, &str)] = &[
     (ErrorCode::Unsupported, "it takes a machine without control groups"),
     (ErrorCode::SandboxRefused, "it takes a machine that refuses namespaces"),
     (ErrorCode::ReplicaNotListening, "the gateway answers it to HTTP clients; publish.rs asks for it there"),
+    (ErrorCode::PortsExhausted, "which ports are free differs; shared_ports.rs takes all there are"),
     (ErrorCode::PortRefused, "it takes an ordinary user and a port below 1024; root is refused none"),
     (ErrorCode::SessionNotOwned, "it takes two users and one state directory"),
 ];
