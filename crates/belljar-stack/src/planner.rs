@@ -40,6 +40,7 @@ pub(crate) struct Planner<'a> {
     /// Programs that were found already, by service.
     pub(crate) found: BTreeMap<(ServiceName, String), String>,
     program_dirs: BTreeSet<PathBuf>,
+    pub(crate) host_env: BTreeMap<String, String>,
 }
 
 const MAX_SERVICES: usize = 254;
@@ -59,6 +60,7 @@ impl<'a> Planner<'a> {
             missing: None,
             found: BTreeMap::new(),
             program_dirs: BTreeSet::new(),
+            host_env: BTreeMap::new(),
         }
     }
 
@@ -88,8 +90,7 @@ impl<'a> Planner<'a> {
         let stack = self.stack;
         self.check_names();
         let order = self.order();
-        let services: Vec<_> =
-            (1..).zip(&stack.services).map(|(place, one)| self.service(place, one)).collect();
+        let services: Vec<_> = stack.services.iter().map(|one| self.service(one)).collect();
         let tasks = stack.tasks.iter().map(|one| self.task(one)).collect();
         let suites = stack.suites.iter().map(|one| self.suite(one)).collect();
         self.check_published();
@@ -109,6 +110,7 @@ impl<'a> Planner<'a> {
             prefix: PREFIX,
             program_dirs: std::mem::take(&mut self.program_dirs).into_iter().collect(),
             host_services,
+            host_env: std::mem::take(&mut self.host_env),
         }
     }
 
@@ -123,17 +125,18 @@ impl<'a> Planner<'a> {
                 );
             }
         }
-        if let Some(service) = stack.services.get(MAX_SERVICES) {
+        if let Some(service) = stack.services.iter().find(|one| one.slot > MAX_SERVICES) {
             let label = format!("a session has addresses for {MAX_SERVICES} services");
             self.faults.push(Fault::new(&service.place, "too many services", label));
         }
     }
 
-    fn service(&mut self, place: usize, service: &'a ServiceDecl) -> ServicePlan {
+    fn service(&mut self, service: &'a ServiceDecl) -> ServicePlan {
         self.check_ports(service);
         self.check_named_services(service);
+        self.check_program(service);
         let count = service.replicas.unwrap_or(1);
-        let replicas = (1..=count).map(|number| self.replica(place, service, number)).collect();
+        let replicas = (1..=count).map(|number| self.replica(service, number)).collect();
         let own = Own::Service(service);
         let mut outputs = BTreeMap::new();
         for name in output_names(service) {
@@ -161,6 +164,20 @@ impl<'a> Planner<'a> {
                 .collect(),
             publish: self.publish(service),
             outputs,
+            watch: service.watch.clone(),
+        }
+    }
+
+    /// The program that runs in place of the service's own is there.
+    fn check_program(&mut self, service: &ServiceDecl) {
+        let (Some(program), Some((_, programs))) = (&service.program, self.given) else { return };
+        match programs.find(&program.value, &[]) {
+            Some(path) => self.keep_visible(&path),
+            None => {
+                let message = format!("there is no program {}", program.value);
+                let fault = Fault::new(&program.place, message, "expected the path of an executable file");
+                self.faults.push(fault);
+            }
         }
     }
 
@@ -193,7 +210,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn replica(&mut self, place: usize, service: &'a ServiceDecl, number: u16) -> ReplicaPlan {
+    fn replica(&mut self, service: &'a ServiceDecl, number: u16) -> ReplicaPlan {
         let own = Own::Replica(service, number);
         let cwd = self.cwd(&service.process, own);
         let mut argv = self.argv(service.process.command.as_ref(), own, &cwd);
@@ -211,7 +228,7 @@ impl<'a> Planner<'a> {
         });
         ReplicaPlan {
             name: ReplicaName::of(&service.name, number),
-            address: address(place, number),
+            address: address(service.slot, number),
             argv,
             init,
             env: self.environment(&service.process, own),
