@@ -324,7 +324,7 @@ fn owned(table: DeTable<'_>) -> DeTable<'static> {
 }
 
 /// Follows tables of one key that were made by dots down to the value.
-fn only_path<'a>(table: DeTable<'a>) -> (Vec<Spanned<DeString<'a>>>, Spanned<DeValue<'a>>) {
+fn only_path(table: DeTable<'_>) -> (Vec<Spanned<DeString<'_>>>, Spanned<DeValue<'_>>) {
     let mut keys = Vec::new();
     let mut table = table;
     loop {

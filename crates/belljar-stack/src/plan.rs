@@ -320,7 +320,7 @@ impl Places {
     /// ones. The error is a service that there are no addresses left for.
     pub fn settle(&mut self, plan: &mut Plan) -> Result<(), ServiceName> {
         for service in &mut plan.services {
-            let free = || (1..=u8::MAX - 1).find(|place| !self.0.values().any(|taken| taken == place));
+            let free = || (1..u8::MAX).find(|place| !self.0.values().any(|taken| taken == place));
             let place = match self.0.get(&service.name) {
                 Some(place) => *place,
                 None => free().ok_or_else(|| service.name.clone())?,

@@ -171,14 +171,11 @@ impl<'a> Planner<'a> {
     /// The program that runs in place of the service's own is there.
     fn check_program(&mut self, service: &ServiceDecl) {
         let (Some(program), Some((_, programs))) = (&service.program, self.given) else { return };
-        match programs.find(&program.value, &[]) {
-            Some(path) => self.keep_visible(&path),
-            None => {
-                let message = format!("there is no program {}", program.value);
-                let fault = Fault::new(&program.place, message, "expected the path of an executable file");
-                self.faults.push(fault);
-            }
+        if let Some(path) = programs.find(&program.value, &[]) {
+            return self.keep_visible(&path);
         }
+        let message = format!("there is no program {}", program.value);
+        self.faults.push(Fault::new(&program.place, message, "expected the path of an executable file"));
     }
 
     /// Parameters that name a service name one of this stack.

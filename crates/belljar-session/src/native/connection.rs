@@ -196,6 +196,7 @@ impl Connection {
         // called as one of them is.
         let is_of_unit = spec.main || spec.place != Place::Session;
         let entrances = self.groups.entrances(is_of_unit.then_some(spec.hostname.as_str()));
+        let entrances = entrances.iter().map(|entrance| entrance.as_fd());
         let fds: Vec<BorrowedFd<'_>> = stdio.iter().map(OwnedFd::as_fd).chain(entrances).collect();
         match self.ask(Ask::Spawn(spec), &fds).await {
             Ok((Answer::Spawned { pid }, _)) => Ok(Process { unit, pid, exit }),

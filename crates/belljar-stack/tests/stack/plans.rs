@@ -153,6 +153,7 @@ fn the_whole_example() {
                     "url": "postgres://postgres@db:5432/pods",
                     "user": "postgres",
                 },
+                watch: [],
             },
             ServicePlan {
                 name: ServiceName(
@@ -242,6 +243,7 @@ fn the_whole_example() {
                     "route": "nats://bus:6222",
                     "url": "nats://bus:4222",
                 },
+                watch: [],
             },
             ServicePlan {
                 name: ServiceName(
@@ -402,6 +404,7 @@ fn the_whole_example() {
                 outputs: {
                     "url": "http://api:8080",
                 },
+                watch: [],
             },
         ],
         tasks: [
@@ -500,6 +503,10 @@ fn the_whole_example() {
         program_dirs: [
             "/opt/bin",
         ],
+        host_env: {
+            "HOME": "/home/ada",
+            "PATH": "/usr/bin:/bin",
+        },
         host_services: [],
     }
     "#);
