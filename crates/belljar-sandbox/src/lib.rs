@@ -43,6 +43,7 @@ mod survey;
 mod sys;
 mod target;
 mod tree;
+mod writers;
 mod zygote;
 
 pub use cgroup::{Groups, LimitError, LimitPlan};
@@ -54,3 +55,4 @@ pub use probe::{Capability, probe};
 #[doc(hidden)]
 pub use proof::{Proof, ProofStep};
 pub use protocol::{Answer, Ask, Message, ProcessInfo, Request};
+pub use writers::is_open_for_writing;

@@ -10,9 +10,10 @@ use belljar_stack::plan::Plan;
 
 use crate::control;
 use crate::driver::{self, Driver, Handle};
+use crate::editor::{Editor, Of};
 use crate::logs::Logs;
 use crate::machine::Machine;
-use crate::native::{Connection, Names, Native};
+use crate::native::{Connection, Definitions, Names, Native};
 use crate::timeline::{Timeline, WallClock};
 
 /// What a session's name server answers to one packet.
@@ -33,16 +34,20 @@ pub fn serve(
     let plan = Arc::new(plan);
     let connection = Arc::new(Connection::new(init)?);
     let events = dir.join("events.jsonl");
-    let timeline = Timeline::create(&events, clock)?;
+    let timeline = Timeline::create(&events, clock.clone())?;
     let logs = Arc::new(Logs::new(dir.join("logs"), timeline.start())?);
     let (sender, messages) = driver::channel();
-    let backend = Native::new(connection, Arc::clone(&plan), Arc::clone(&logs), name.to_string(), &sender);
+    let env = BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]);
+    let defined = Definitions::new(&plan, name.as_str(), Names::of(&plan, name.as_str()), env);
+    let home = plan.dir.clone();
+    let backend = Native::new(connection, None, defined, home, Arc::clone(&logs), name.to_string(), &sender);
     let shared = backend.shared();
     let events_written = timeline.written();
-    let machine = Machine::new(plan, id, name);
+    let machine = Machine::new(Arc::clone(&plan), id.clone(), name.clone());
     let handle = Driver::start(machine, backend, timeline, sender, messages);
-    let env = Arc::new(BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]));
-    let control = control::Control { handle: handle.clone(), shared, env, events, events_written, logs };
+    let of = Of { id, name, dir: dir.to_owned(), expiry_file: dir.join("ends-at"), clock };
+    let editor = Arc::new(Editor::new(of, plan, None, handle.clone())?);
+    let control = control::Control { handle: handle.clone(), shared, editor, events, events_written, logs };
     // It ends by itself when its session has ended.
     drop(control::serve(&dir.join("control.sock"), control, tokio::sync::watch::channel(false).0)?);
     Ok(handle)

@@ -7,6 +7,8 @@
 pub mod backend;
 mod control;
 mod driver;
+mod edition;
+mod editor;
 #[doc(hidden)]
 pub mod fuzzing;
 mod log_reader;
@@ -20,8 +22,10 @@ mod ready_fd;
 pub mod session;
 mod terminal;
 pub mod timeline;
+mod watching;
 
 pub use driver::Handle;
+pub use edition::{Edition, EditionError};
 pub use native::{Command, CommandError, CommandSpec, network};
 pub use session::{Config, LaunchError, NotReady, Session, User};
 pub use timeline::WallClock;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use belljar_client::wire::SessionView;
+use belljar_client::wire::{ErrorView, SessionView};
 use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionState, TaskState};
 use belljar_sandbox::spec::{self, Place, SocketSpec};
 use belljar_sandbox::{LimitError, LimitPlan, SandboxError, Zygote};
@@ -17,12 +17,17 @@ use tokio::task::JoinHandle;
 
 use crate::control;
 use crate::driver::{self, Driver, Handle};
+use crate::edition::Edition;
+use crate::editor::{Editor, Of};
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::metrics::Endpoint;
-use crate::native::{self, Command, CommandError, CommandSpec, Connection, Native, Shared};
+use crate::native::{
+    self, Command, CommandError, CommandSpec, Connection, Definitions, Names, Native, Shared,
+};
 use crate::ports::{self, Door, Gates, HostService, Numbers, PortError};
 use crate::timeline::{Timeline, WallClock};
+use crate::watching;
 
 /// After its end a session's last answers have this long to get out.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
@@ -52,6 +57,10 @@ pub struct Config {
     pub numbers: Numbers,
     /// Where the metrics of all replicas are served on the host: this port, or any where it is 0.
     pub metrics: Option<u16>,
+    /// What the plan was made from, where the session can be changed while it runs.
+    pub edition: Option<Edition>,
+    /// Where it says for others when it will end by itself: milliseconds since 1970.
+    pub expiry_file: PathBuf,
     pub clock: WallClock,
     /// Whether this process carries no other session: then nobody waits while the launch keeps its thread.
     pub alone: bool,
@@ -116,7 +125,7 @@ pub struct Session {
     config: Config,
     handle: Handle,
     shared: Arc<Shared>,
-    env: Arc<BTreeMap<String, String>>,
+    editor: Arc<Editor>,
     servers: Vec<JoinHandle<()>>,
     /// Published ports, for as long as the session lives.
     _gates: Gates,
@@ -152,9 +161,9 @@ impl Config {
         LimitPlan::new(self.id.as_str(), limits(self.plan.limits), replicas.chain(tasks))
     }
 
-    /// What every command of the session gets on top of the caller's environment.
-    fn command_env(&self) -> BTreeMap<String, String> {
-        let mut env = self.plan.command_env.clone();
+    /// What every command of the session gets on top of the caller's environment, besides what the plan says.
+    fn own_env(&self) -> BTreeMap<String, String> {
+        let mut env = BTreeMap::new();
         env.insert("BELLJAR_SESSION".to_owned(), self.id.to_string());
         env.insert("BELLJAR_CONTROL".to_owned(), self.control_socket.display().to_string());
         env.insert("BELLJAR_ARTIFACTS".to_owned(), self.artifacts.display().to_string());
@@ -205,20 +214,25 @@ impl Session {
         let logs = Logs::new(config.dir.join("logs"), timeline.start()).map_err(LaunchError::Files)?;
         let logs = Arc::new(logs);
         let (sender, messages) = driver::channel();
+        let defined = Definitions::new(&config.plan, config.name.as_str(), sealed.names, config.own_env());
         let backend = Native::new(
             Arc::clone(&connection),
-            Arc::clone(&config.plan),
+            Some(Arc::clone(zygote)),
+            defined,
+            config.plan.dir.clone(),
             Arc::clone(&logs),
             config.name.to_string(),
             &sender,
         );
         let shared = backend.shared();
-        let mut servers =
-            vec![name_server(&connection, &config.plan, sealed).await.map_err(LaunchError::Sandbox)?];
+        let mut servers = vec![
+            name_server(&connection, &config.plan, shared.defined.names())
+                .await
+                .map_err(LaunchError::Sandbox)?,
+        ];
 
         let host_services = host_services(&connection, &config.plan).await?;
 
-        let env = Arc::new(config.command_env());
         let events_written = timeline.written();
         let machine = Machine::new(Arc::clone(&config.plan), config.id.clone(), config.name.clone())
             .with_openings(openings);
@@ -229,10 +243,22 @@ impl Session {
         servers.extend(
             endpoint.map(|one| tokio::spawn(one.serve(Arc::clone(&config.plan), door, handle.clone()))),
         );
+        let of = Of {
+            id: config.id.clone(),
+            name: config.name.clone(),
+            dir: config.dir.clone(),
+            expiry_file: config.expiry_file.clone(),
+            clock: config.clock.clone(),
+        };
+        let plan = Arc::clone(&config.plan);
+        let editor =
+            Editor::new(of, plan, config.edition.clone(), handle.clone()).map_err(LaunchError::Files)?;
+        let editor = Arc::new(editor);
+        servers.push(tokio::spawn(watching::watch(handle.clone(), editor.watched())));
         let control = control::Control {
             handle: handle.clone(),
             shared: Arc::clone(&shared),
-            env: Arc::clone(&env),
+            editor: Arc::clone(&editor),
             events: config.dir.join("events.jsonl"),
             events_written,
             logs,
@@ -242,7 +268,7 @@ impl Session {
         servers.push(
             served.map_err(|source| LaunchError::Control { path: config.control_socket.clone(), source })?,
         );
-        Ok(Self { config, handle, shared, env, servers, _gates: gates, answered })
+        Ok(Self { config, handle, shared, editor, servers, _gates: gates, answered })
     }
 
     pub fn config(&self) -> &Config {
@@ -279,12 +305,27 @@ impl Session {
 
     /// Starts a command in the session.
     pub async fn command(&self, spec: CommandSpec, stdio: [OwnedFd; 3]) -> Result<Command, CommandError> {
-        Command::start(&self.shared, &self.handle, &self.env, spec, stdio).await
+        Command::start(&self.shared, &self.handle, &self.shared.defined.command_env(), spec, stdio).await
+    }
+
+    /// Gives it so long to live from now on.
+    pub async fn expire(&self, within: Duration) -> Result<(), ErrorView> {
+        self.editor.expire(within).await
     }
 
     /// Ends the session; returns when none of its processes is left and its logs are whole.
     pub async fn end(&self, why: &str) -> Arc<SessionView> {
         let view = self.handle.end(why).await;
+        self.settled(view).await
+    }
+
+    /// The same, with the replicas stopped by their signals first, dependants before what they depend on.
+    pub async fn end_in_order(&self, why: &str) -> Arc<SessionView> {
+        let view = self.handle.end_in_order(why).await;
+        self.settled(view).await
+    }
+
+    async fn settled(&self, view: Arc<SessionView>) -> Arc<SessionView> {
         self.shared.logs_are_whole().await;
         // Whoever asked for the end is told of it. One that does not read his answer is not waited for.
         let mut answered = self.answered.clone();
@@ -304,7 +345,7 @@ impl Drop for Session {
     }
 }
 
-fn limits(limits: Limits) -> spec::Limits {
+pub(crate) fn limits(limits: Limits) -> spec::Limits {
     let Limits { pids, memory, cpu } = limits;
     spec::Limits { pids, memory, cpu }
 }
@@ -322,13 +363,13 @@ async fn host_services(connection: &Arc<Connection>, plan: &Plan) -> Result<Vec<
 async fn name_server(
     connection: &Connection,
     plan: &Plan,
-    sealed: native::Sealed,
+    names: Arc<RwLock<Names>>,
 ) -> Result<JoinHandle<()>, SandboxError> {
     let socket = connection.socket(SocketSpec::UdpBound(Place::Session, plan.address, 53)).await?;
     let socket = std::net::UdpSocket::from(socket);
     let socket = socket.set_nonblocking(true).and_then(|()| tokio::net::UdpSocket::from_std(socket));
     let socket = socket.map_err(|_| SandboxError::Protocol)?;
-    Ok(tokio::spawn(native::serve_names(socket, sealed)))
+    Ok(tokio::spawn(native::serve_names(socket, names)))
 }
 
 fn not_ready(view: Arc<SessionView>) -> NotReady {

@@ -68,7 +68,7 @@ async fn spawn(control: &Control, asked: ExecRequest) -> Result<(Command, Stream
     let replica = match &asked.replica {
         None => None,
         Some(name) => {
-            let index = control.shared.plan.replicas().position(|one| one.name == *name);
+            let index = control.shared.defined.find(name);
             let missing = || Refusal::new(ErrorCode::ReplicaNotFound, format!("there is no replica {name}"));
             Some(index.ok_or_else(missing)?)
         }
@@ -84,7 +84,7 @@ async fn spawn(control: &Control, asked: ExecRequest) -> Result<(Command, Stream
     };
     let cwd = match replica {
         Some(replica) if asked.cwd.is_empty() => control.shared.replica_plan(replica).cwd.clone(),
-        None if asked.cwd.is_empty() => control.shared.plan.dir.clone(),
+        None if asked.cwd.is_empty() => control.shared.dir.clone(),
         _ => PathBuf::from(asked.cwd),
     };
     let spec = CommandSpec {
@@ -95,7 +95,9 @@ async fn spawn(control: &Control, asked: ExecRequest) -> Result<(Command, Stream
         busy: asked.busy,
         terminal: matches!(streams, Streams::Terminal(_)),
     };
-    match Command::start(&control.shared, &control.handle, &control.env, spec, stdio).await {
+    match Command::start(&control.shared, &control.handle, &control.shared.defined.command_env(), spec, stdio)
+        .await
+    {
         Ok(command) => Ok((command, streams)),
         Err(error) => Err(Refusal::new(error.code(), error.0.to_string())),
     }

@@ -4,7 +4,6 @@ mod exec;
 mod routes;
 mod streams;
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::driver::Handle;
+use crate::editor::Editor;
 use crate::logs::Logs;
 use crate::native::Shared;
 
@@ -33,7 +33,7 @@ pub(crate) use routes::ROUTES;
 pub(crate) struct Control {
     pub(crate) handle: Handle,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) env: Arc<BTreeMap<String, String>>,
+    pub(crate) editor: Arc<Editor>,
     pub(crate) events: PathBuf,
     pub(crate) events_written: watch::Receiver<u64>,
     pub(crate) logs: Arc<Logs>,

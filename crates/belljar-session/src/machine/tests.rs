@@ -46,6 +46,7 @@ fn service(name: &str, replicas: u16) -> ServicePlan {
         ports: Vec::new(),
         publish: Vec::new(),
         outputs: BTreeMap::new(),
+        watch: Vec::new(),
     }
 }
 
@@ -69,6 +70,26 @@ fn after_task(name: &str) -> Dependency {
     Dependency { on: UnitName::Task(TaskName::new(name).unwrap()), condition: Condition::Succeeded }
 }
 
+fn plan(services: Vec<ServicePlan>, tasks: Vec<TaskPlan>) -> Plan {
+    Plan {
+        stack: StackName::new("toy").unwrap(),
+        dir: PathBuf::from("/"),
+        filesystem: Filesystem::Host,
+        home: Home::Host,
+        limits: Limits::default(),
+        services,
+        tasks,
+        suites: Vec::new(),
+        order: Vec::new(),
+        address: Ipv4Addr::new(10, 77, 0, 1),
+        prefix: 16,
+        command_env: BTreeMap::new(),
+        program_dirs: Vec::new(),
+        host_env: BTreeMap::new(),
+        host_services: Vec::new(),
+    }
+}
+
 /// A machine with its orders and answers collected, and the fold of everything that it said.
 struct World {
     machine: Machine,
@@ -83,22 +104,7 @@ struct World {
 
 impl World {
     fn new(services: Vec<ServicePlan>, tasks: Vec<TaskPlan>) -> Self {
-        let plan = Plan {
-            stack: StackName::new("toy").unwrap(),
-            dir: PathBuf::from("/"),
-            filesystem: Filesystem::Host,
-            home: Home::Host,
-            limits: Limits::default(),
-            services,
-            tasks,
-            suites: Vec::new(),
-            order: Vec::new(),
-            address: Ipv4Addr::new(10, 77, 0, 1),
-            prefix: 16,
-            command_env: BTreeMap::new(),
-            program_dirs: Vec::new(),
-            host_services: Vec::new(),
-        };
+        let plan = plan(services, tasks);
         let id = SessionId::new("abcd-efg1").unwrap();
         let machine = Machine::new(Arc::new(plan), id, SessionName::new("toy").unwrap());
         let mut world = Self {
@@ -182,9 +188,18 @@ impl World {
         self.answers[&request].as_ref().unwrap_err().code
     }
 
+    /// Asks for the session to be as this says.
+    fn apply(&mut self, services: Vec<ServicePlan>, tasks: Vec<TaskPlan>) -> u64 {
+        self.ask(Ask::Apply { plan: Arc::new(plan(services, tasks)), dry: false })
+    }
+
     /// The machine's own state is what its events add up to.
     fn check_fold(&self) {
         let view = self.machine.view(0);
+        for name in self.folded.replicas.keys() {
+            let shown = view.services.values().flat_map(|service| &service.replicas);
+            assert!(shown.into_iter().any(|one| one.name == *name), "{name} is gone");
+        }
         assert_eq!(self.folded.state, Some(view.state));
         for one in view.services.values().flat_map(|service| &service.replicas) {
             let Some(folded) = self.folded.replicas.get(&one.name) else {
@@ -203,6 +218,8 @@ impl World {
         }
     }
 }
+
+mod changes;
 
 fn code(code: i32) -> Exit {
     Exit { code: Some(code), signal: None }

@@ -6,6 +6,7 @@ use belljar_client::wire::{ReplicaView, ServiceView, SessionView, TaskView};
 
 use belljar_model::ReplicaState;
 
+use super::change::Part;
 use super::{Machine, Replica, Task};
 use crate::ports::Standing;
 
@@ -13,13 +14,15 @@ impl Machine {
     /// The session as it is now; `seq` is the last event's number.
     pub fn view(&self, seq: u64) -> SessionView {
         let mut services = BTreeMap::new();
-        for (index, service) in self.plan.services.iter().enumerate() {
+        // One that is being taken out is shown until it is gone.
+        let leaving = self.replicas.iter().filter(|one| one.part == Part::Leaving).map(|one| &*one.service);
+        for service in leaving.chain(&self.plan.services) {
             let ports: BTreeMap<String, u16> =
                 service.ports.iter().map(|port| (port.name.clone(), port.port)).collect();
             let replicas = self
                 .replicas
                 .iter()
-                .filter(|one| one.service == index)
+                .filter(|one| one.service.name == service.name && one.part != Part::Gone)
                 .map(|one| {
                     let only = service.replicas.len() == 1;
                     let published = self.openings.published_for(&service.name, Some(&one.plan.name), only);
@@ -32,7 +35,8 @@ impl Machine {
             let view = ServiceView { replicas, published, urls: urls.collect(), url };
             services.insert(service.name.clone(), view);
         }
-        let tasks = self.tasks.iter().map(|one| (one.plan.name.clone(), one.view())).collect();
+        let tasks = self.tasks.iter().filter(|one| one.part != Part::Gone);
+        let tasks = tasks.map(|one| (one.plan.name.clone(), one.view())).collect();
         SessionView {
             id: self.id.clone(),
             name: self.name.clone(),

@@ -95,7 +95,7 @@ impl Command {
         let mut process = match spec.replica {
             Some(replica) => {
                 let plan = shared.replica_plan(replica);
-                Shared::replica_process(replica, plan, spec.argv, &env, false)
+                Shared::replica_process(replica, &plan, spec.argv, &env, false)
             }
             None => ProcessSpec {
                 unit: 0,

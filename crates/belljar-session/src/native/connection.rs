@@ -1,12 +1,14 @@
 //! The host's side of a session's init: questions with their answers, processes with their ends.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use belljar_sandbox::spec::{ExitStatus, Place, ProcessSpec, SocketSpec, Target};
-use belljar_sandbox::{Answer, Ask, Groups, Init, Message, Request, SandboxError};
+use belljar_sandbox::spec::{ExitStatus, Limits, Place, ProcessSpec, SocketSpec, Target};
+use belljar_sandbox::{Answer, Ask, Groups, Init, LimitError, Message, Request, SandboxError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::io::Interest;
@@ -235,6 +237,26 @@ impl Connection {
             (Answer::Socket, mut fds) if fds.len() == 1 => Ok(fds.remove(0)),
             _ => Err(SandboxError::Protocol),
         }
+    }
+
+    /// Joins a new network to the session's, for the replica that comes after the last.
+    pub(crate) async fn add_replica(
+        &self,
+        network: OwnedFd,
+        address: Ipv4Addr,
+        prefix: u8,
+    ) -> Result<(), SandboxError> {
+        self.ask(Ask::AddReplica { address, prefix }, &[network.as_fd()]).await.map(drop)
+    }
+
+    /// Gives a generated file another text, in every place of the session.
+    pub(crate) async fn rewrite(&self, path: &Path, text: String) -> Result<(), SandboxError> {
+        self.ask(Ask::Rewrite { path: path.to_owned(), text }, &[]).await.map(drop)
+    }
+
+    /// Limits what a unit may use from its next start on.
+    pub(crate) fn limit(&self, unit: &str, limits: &Limits) -> Result<(), LimitError> {
+        self.groups.set(unit, limits)
     }
 
     /// The outer side of a new terminal of the session's.

@@ -2,6 +2,7 @@
 
 mod command;
 mod connection;
+mod definitions;
 mod dns;
 mod etc;
 mod pace;
@@ -10,15 +11,15 @@ mod seal;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use belljar_client::wire::Stream;
 use belljar_model::event::Exit;
-use belljar_sandbox::SandboxError;
 use belljar_sandbox::spec::{Bind, ExitStatus, Place, ProcessSpec, SocketSpec, Target};
-use belljar_stack::plan::{Check, Plan, ReplicaPlan};
+use belljar_sandbox::{SandboxError, Zygote};
+use belljar_stack::plan::{Check, ReplicaPlan};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
@@ -29,12 +30,14 @@ use crate::backend::Backend;
 use crate::driver::Message;
 use crate::logs::{Log, Logs};
 use crate::machine::{Input, Order, ReplicaIndex, Report, TaskIndex};
+use crate::session;
 
 pub use command::{Command, CommandError, CommandSpec};
 pub(crate) use connection::Connection;
+pub(crate) use definitions::Definitions;
 pub(crate) use dns::Names;
 pub use seal::network;
-pub(crate) use seal::{Sealed, seal};
+pub(crate) use seal::seal;
 
 /// After a process has ended, its pipes are read for this long at most: something may have been handed a
 /// writing end and keep it.
@@ -49,7 +52,12 @@ pub(crate) struct Native {
 /// What the tasks of one session share.
 pub(crate) struct Shared {
     pub(crate) connection: Arc<Connection>,
-    pub(crate) plan: Arc<Plan>,
+    /// What replicas and tasks are, from their next start on.
+    pub(crate) defined: Definitions,
+    /// Makes networks for replicas that come later.
+    zygote: Option<Arc<Zygote>>,
+    /// The stack's directory.
+    pub(crate) dir: PathBuf,
     pub(crate) logs: Arc<Logs>,
     /// The session's host name.
     pub(crate) hostname: String,
@@ -68,19 +76,24 @@ struct LiveReplica {
     started: Instant,
     told: watch::Receiver<bool>,
     log: Arc<Log>,
+    plan: Arc<ReplicaPlan>,
 }
 
 impl Native {
     pub(crate) fn new(
         connection: Arc<Connection>,
-        plan: Arc<Plan>,
+        zygote: Option<Arc<Zygote>>,
+        defined: Definitions,
+        dir: PathBuf,
         logs: Arc<Logs>,
         hostname: String,
         reports: &mpsc::UnboundedSender<Message>,
     ) -> Self {
         let shared = Arc::new(Shared {
             connection,
-            plan,
+            defined,
+            zygote,
+            dir,
             logs,
             hostname,
             reports: reports.downgrade(),
@@ -88,6 +101,8 @@ impl Native {
             tasks: std::sync::Mutex::default(),
             pumps: watch::Sender::new(0),
         });
+        let hosts = Arc::clone(&shared);
+        tokio::spawn(async move { hosts.keep_hosts_file().await });
         let gone = Arc::clone(&shared);
         tokio::spawn(async move {
             let why = gone.connection.serve().await;
@@ -122,7 +137,10 @@ impl Backend for Native {
             Order::Signal { replica, signal } => {
                 let unit = self.shared.live(replica).map(|live| live.unit);
                 if let Some(unit) = unit {
+                    let names = self.shared.defined.names_told();
                     tokio::spawn(async move {
+                        // Nobody is led any more to one that goes, when it hears of it.
+                        shared.defined.names_written(names).await;
                         // It has ended where this fails, and that is reported by itself.
                         let _ = shared.connection.signal(Target::Unit(unit), signal).await;
                     });
@@ -158,6 +176,9 @@ impl Backend for Native {
                     });
                 }
             }
+            Order::DefineReplica { replica, plan } => shared.defined.define(replica, plan),
+            Order::DefineTask { task, plan } => shared.defined.define_task(task, plan),
+            Order::TellNames { names, command_env } => shared.defined.tell(names, command_env),
             Order::EndSession => self.shared.connection.kill(),
         }
     }
@@ -182,14 +203,46 @@ impl Shared {
         self.replicas.lock().expect("no panic while it is held").get(&replica).cloned()
     }
 
-    pub(crate) fn replica_plan(&self, replica: ReplicaIndex) -> &ReplicaPlan {
-        self.plan.replicas().nth(replica).expect("the machine counts the same replicas")
+    /// What a replica's process was started from, else what it will be.
+    pub(crate) fn replica_plan(&self, replica: ReplicaIndex) -> Arc<ReplicaPlan> {
+        self.live(replica).map_or_else(|| self.defined.replica(replica), |live| live.plan)
+    }
+
+    /// Writes the session's names into /etc/hosts whenever they change, the newest ones alone.
+    async fn keep_hosts_file(self: Arc<Self>) {
+        let mut told = self.defined.told();
+        while told.changed().await.is_ok() {
+            let number = *told.borrow_and_update();
+            let text = self.defined.hosts_file();
+            // The name server knows them already; without the session's init nobody looks them up.
+            let _ = self.connection.rewrite(Path::new("/etc/hosts"), text).await;
+            self.defined.wrote(number);
+        }
+    }
+
+    /// Gives a replica its network and its limits, where it has come to a session that ran already.
+    async fn prepare_place(&self, replica: ReplicaIndex, plan: &ReplicaPlan) -> Result<(), String> {
+        let mut made = self.defined.places().lock().await;
+        while *made <= replica {
+            let zygote = self.zygote.clone().ok_or("there is nobody to make its network")?;
+            let network = tokio::task::spawn_blocking(move || zygote.network()).await;
+            let network = network.map_err(|error| error.to_string())?.map_err(explain)?;
+            let address = self.defined.replica(*made).address;
+            let joined = self.connection.add_replica(network, address, self.defined.prefix()).await;
+            joined.map_err(explain)?;
+            *made += 1;
+        }
+        if self.defined.is_new(replica) {
+            let limits = session::limits(plan.limits);
+            self.connection.limit(plan.name.as_str(), &limits).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// The whole life of one generation of a replica.
     async fn run_replica(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
         let started = Instant::now();
-        let plan = self.replica_plan(replica).clone();
+        let plan = self.defined.replica(replica);
         let log = match self.logs.open(plan.name.as_str()) {
             Ok(log) => Arc::new(log),
             Err(error) => {
@@ -204,6 +257,9 @@ impl Shared {
             why,
             last_lines: log.last_lines(),
         };
+        if let Err(why) = self.prepare_place(replica, &plan).await {
+            return self.report(refused(why));
+        }
         if let Err(why) = self.prepare_volumes(replica, &plan, &log).await {
             return self.report(refused(why));
         }
@@ -229,7 +285,14 @@ impl Shared {
             Ok(spawned) => spawned,
             Err(why) => return self.report(refused(why)),
         };
-        let live = LiveReplica { generation, unit: process.unit, started, told, log: Arc::clone(&log) };
+        let live = LiveReplica {
+            generation,
+            unit: process.unit,
+            started,
+            told,
+            log: Arc::clone(&log),
+            plan: Arc::clone(&plan),
+        };
         self.replicas.lock().expect("no panic while it is held").insert(replica, live);
         self.report(Report::ReplicaStarted { replica, generation, pid: process.pid });
         let Ok(status) = (&mut process.exit).await else {
@@ -355,7 +418,7 @@ impl Shared {
 
     async fn watch_readiness(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
         let Some(live) = self.live(replica).filter(|live| live.generation == generation) else { return };
-        let plan = self.replica_plan(replica).clone();
+        let plan = self.replica_plan(replica);
         let execs = Arc::clone(&self);
         let subject = readiness::Subject {
             connection: Arc::clone(&self.connection),
@@ -384,7 +447,7 @@ impl Shared {
     async fn exec_check(&self, replica: ReplicaIndex, argv: Vec<String>) -> Result<(), String> {
         let plan = self.replica_plan(replica);
         let shown = argv.join(" ");
-        let spec = Self::replica_process(replica, plan, argv, &plan.env, false);
+        let spec = Self::replica_process(replica, &plan, argv, &plan.env, false);
         let null = || fs_err::OpenOptions::new().read(true).write(true).open("/dev/null");
         let null = || null().map(|file| OwnedFd::from(file.into_file())).map_err(|error| error.to_string());
         let process = self.connection.spawn(spec, [null()?, null()?, null()?]).await.map_err(explain)?;
@@ -397,7 +460,7 @@ impl Shared {
 
     async fn run_task(self: Arc<Self>, task: TaskIndex) {
         let started = Instant::now();
-        let plan = &self.plan.tasks[task];
+        let plan = self.defined.task(task);
         let refused = |why: String, last_lines| Report::TaskNotStarted { task, why, last_lines };
         let log = match self.logs.open(plan.name.as_str()) {
             Ok(log) => Arc::new(log),
@@ -430,8 +493,8 @@ impl Shared {
 }
 
 /// Answers the session's name queries until the session ends.
-pub(crate) async fn serve_names(socket: tokio::net::UdpSocket, sealed: Sealed) {
-    dns::serve(socket, sealed.names).await;
+pub(crate) async fn serve_names(socket: tokio::net::UdpSocket, names: Arc<RwLock<Names>>) {
+    dns::serve(socket, names).await;
 }
 
 /// Counts a pump for as long as it lives.

@@ -1,0 +1,200 @@
+//! Changes of one session's stack, one after another: from another edition of it, or from a wish for other numbers
+//! of replicas, to a plan that the supervisor is asked to carry out.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use belljar_client::wire::{Applied, ErrorView};
+use belljar_model::{ErrorCode, ServiceName, SessionId, SessionName};
+use belljar_stack::plan::{Places, Plan};
+use belljar_stack::{Edits, Faults, PlanError};
+use tokio::sync::{Mutex, watch};
+
+use crate::driver::Handle;
+use crate::edition::{Edition, EditionError};
+use crate::machine::{Answer, Ask};
+use crate::timeline::WallClock;
+
+/// The file in a session's directory that keeps the edition in force.
+const FILE: &str = "plan.json";
+
+/// Whoever wants another stack for a session comes here.
+#[derive(Debug)]
+pub(crate) struct Editor {
+    of: Of,
+    handle: Handle,
+    /// Held for as long as a change takes: the next one begins from what came of it.
+    current: Mutex<Current>,
+    /// The plan whose files are watched.
+    watched: watch::Sender<Option<Arc<Plan>>>,
+}
+
+/// The session that it is for.
+#[derive(Debug)]
+pub(crate) struct Of {
+    pub(crate) id: SessionId,
+    pub(crate) name: SessionName,
+    pub(crate) dir: PathBuf,
+    pub(crate) expiry_file: PathBuf,
+    pub(crate) clock: WallClock,
+}
+
+#[derive(Debug)]
+struct Current {
+    edition: Option<Edition>,
+    plan: Arc<Plan>,
+    places: Places,
+}
+
+impl Editor {
+    pub(crate) fn new(
+        of: Of,
+        plan: Arc<Plan>,
+        edition: Option<Edition>,
+        handle: Handle,
+    ) -> std::io::Result<Self> {
+        if let Some(edition) = &edition {
+            edition.write(&of.dir.join(FILE)).map_err(std::io::Error::other)?;
+        }
+        let watches = edition.as_ref().is_some_and(|edition| edition.watch);
+        let watched = watch::Sender::new(watches.then(|| Arc::clone(&plan)));
+        let places = Places::of(&plan);
+        Ok(Self { of, handle, current: Mutex::new(Current { edition, plan, places }), watched })
+    }
+
+    pub(crate) fn watched(&self) -> watch::Receiver<Option<Arc<Plan>>> {
+        self.watched.subscribe()
+    }
+
+    /// Makes the session what the edition in a file of its directory says.
+    pub(crate) async fn apply(&self, file: &str, dry: bool) -> Result<Applied, ErrorView> {
+        let path = self.edition_file(file)?;
+        let mut current = self.current.lock().await;
+        let edition = Edition::read(&path).map_err(view)?;
+        // It was written for this request alone. What cannot be removed now goes with the session.
+        let _ = fs_err::remove_file(&path);
+        let edition =
+            edition.ok_or_else(|| refusal(ErrorCode::InvalidRequest, format!("there is no {file}")))?;
+        let mut plan = self.plan(&edition).await?;
+        let mut places = current.places.clone();
+        places.settle(&mut plan).map_err(|service| no_place(&service))?;
+        let plan = Arc::new(plan);
+        let next = Current { edition: Some(edition), plan, places };
+        self.carry_out(&mut current, next, dry).await
+    }
+
+    /// Gives services other numbers of replicas, and touches nothing else.
+    pub(crate) async fn scale(&self, wanted: &BTreeMap<ServiceName, u16>) -> Result<Applied, ErrorView> {
+        let mut current = self.current.lock().await;
+        let Some(edition) = &current.edition else {
+            let message = format!(
+                "session {} was not started from a stack file that it could be changed by",
+                self.of.name
+            );
+            return Err(refusal(ErrorCode::Unsupported, message));
+        };
+        let mut edition = edition.clone();
+        let replicas = wanted.iter().map(|(service, count)| format!("{service}={count}")).collect();
+        edition.given.edits = edition.given.edits.and(Edits { replicas, ..Edits::default() });
+        let fresh = self.plan(&edition).await?;
+        let mut plan = Plan::clone(&current.plan);
+        for name in wanted.keys() {
+            let service = plan.services.iter_mut().find(|one| one.name == *name);
+            if let (Some(service), Some(fresh)) = (service, fresh.service(name)) {
+                service.replicas.truncate(fresh.replicas.len());
+                service.replicas.extend(fresh.replicas[service.replicas.len()..].iter().cloned());
+            }
+        }
+        plan.command_env = fresh.command_env;
+        let mut places = current.places.clone();
+        places.settle(&mut plan).map_err(|service| no_place(&service))?;
+        let next = Current { edition: Some(edition), plan: Arc::new(plan), places };
+        self.carry_out(&mut current, next, false).await
+    }
+
+    async fn carry_out(&self, current: &mut Current, next: Current, dry: bool) -> Result<Applied, ErrorView> {
+        let looked = self.ask(&next.plan, true).await?;
+        let answer = if dry {
+            looked
+        } else {
+            // From here on this is the session's stack, also where not all of it comes up.
+            if let Some(edition) = &next.edition {
+                edition.write(&self.of.dir.join(FILE)).map_err(view)?;
+            }
+            let watches = next.edition.as_ref().is_some_and(|edition| edition.watch);
+            *current = next;
+            self.watched.send_replace(watches.then(|| Arc::clone(&current.plan)));
+            self.ask(&current.plan, false).await?
+        };
+        match answer {
+            Answer::Changed(changes) => Ok(Applied { changes, session: self.handle.view().await }),
+            _ => Err(refusal(ErrorCode::Internal, "a change was answered as something else is".to_owned())),
+        }
+    }
+
+    async fn ask(&self, plan: &Arc<Plan>, dry: bool) -> Result<Answer, ErrorView> {
+        self.handle.ask(Ask::Apply { plan: Arc::clone(plan), dry }).await
+    }
+
+    /// Gives the session so long to live from now on.
+    pub(crate) async fn expire(&self, within: Duration) -> Result<(), ErrorView> {
+        self.handle.ask(Ask::Expire { within }).await?;
+        let now_ms = (self.of.clock.0)().as_millisecond();
+        let at = now_ms.saturating_add(i64::try_from(within.as_millis()).unwrap_or(i64::MAX));
+        let write = || -> std::io::Result<()> {
+            let fresh = self.of.expiry_file.with_extension("new");
+            fs_err::write(&fresh, format!("{at}\n"))?;
+            fs_err::rename(&fresh, &self.of.expiry_file)
+        };
+        write().map_err(|error| refusal(ErrorCode::StateDirUnusable, error.to_string()))
+    }
+
+    /// Reading and planning look at files.
+    async fn plan(&self, edition: &Edition) -> Result<Plan, ErrorView> {
+        let (edition, id, name, dir) =
+            (edition.clone(), self.of.id.clone(), self.of.name.clone(), self.of.dir.clone());
+        let planned = tokio::task::spawn_blocking(move || edition.plan(&id, &name, &dir)).await;
+        planned.map_err(|error| refusal(ErrorCode::Internal, error.to_string()))?.map_err(view)
+    }
+
+    /// The file of an edition that waits to be taken over. Nothing but such a file can be named.
+    fn edition_file(&self, name: &str) -> Result<PathBuf, ErrorView> {
+        let number = name.strip_prefix("plan-").and_then(|rest| rest.strip_suffix(".json"));
+        let is_one = number.is_some_and(|text| {
+            !text.is_empty() && text.len() <= 32 && text.bytes().all(|b| b.is_ascii_hexdigit())
+        });
+        let refused =
+            || refusal(ErrorCode::InvalidRequest, format!("`{name}` is not the name of an edition"));
+        is_one.then(|| self.of.dir.join(Path::new(name))).ok_or_else(refused)
+    }
+}
+
+fn no_place(service: &ServiceName) -> ErrorView {
+    let message = format!("there are no addresses left for `{service}`");
+    let mut error = refusal(ErrorCode::ChangeNeedsDown, message);
+    error.hints.push(
+        "a session has addresses for 254 services in its life; `belljar down` gives them back".to_owned(),
+    );
+    error
+}
+
+fn view(error: EditionError) -> ErrorView {
+    let faults = |faults: &Faults| {
+        let hints = faults.iter().filter_map(|fault| fault.help().map(str::to_owned)).collect();
+        ErrorView { code: faults.code(), message: faults.to_string().trim_end().to_owned(), hints }
+    };
+    match &error {
+        EditionError::Faults(found) | EditionError::Plan(PlanError::Faults(found)) => faults(found),
+        other => {
+            let source =
+                std::error::Error::source(other).map_or_else(String::new, |source| format!(": {source}"));
+            refusal(other.code(), format!("{other}{source}"))
+        }
+    }
+}
+
+fn refusal(code: ErrorCode, message: String) -> ErrorView {
+    ErrorView { code, message, hints: Vec::new() }
+}
