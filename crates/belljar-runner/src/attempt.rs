@@ -13,7 +13,7 @@ use belljar_model::{AttemptOutcome, ReplicaState, SessionId, SessionState};
 use belljar_sandbox::Zygote;
 use belljar_session::logs::{LAST_LINES, LogReader};
 use belljar_session::ports::Numbers;
-use belljar_session::{CommandError, CommandSpec, Config, NotReady, Session};
+use belljar_session::{CommandError, CommandSpec, Config, Edition, NotReady, Session};
 use belljar_stack::Context;
 use belljar_stack::plan::{Plan, SuitePlan};
 use belljar_store::{NameWish, NewSession, OwnedSession, SessionKind, StoreError, artifacts};
@@ -189,7 +189,7 @@ impl Place<'_> {
             Ok(plan) => Arc::new(plan),
             Err(why) => return Verdict::new(Came::setup_failed(why)),
         };
-        let session = match Session::launch(zygote, self.session_config(&plan)).await {
+        let session = match Session::launch(zygote, self.session_config(&plan, seed)).await {
             Ok(session) => session,
             Err(error) => return Verdict::new(Came::setup_failed(whole(&error))),
         };
@@ -219,7 +219,7 @@ impl Place<'_> {
         Ok(plan)
     }
 
-    fn session_config(&self, plan: &Arc<Plan>) -> Config {
+    fn session_config(&self, plan: &Arc<Plan>, seed: u64) -> Config {
         let host = &self.config.host;
         Config {
             plan: Arc::clone(plan),
@@ -238,6 +238,13 @@ impl Place<'_> {
             groups_file: self.owned.dir().control_groups(),
             numbers: Numbers::Free,
             metrics: None,
+            edition: Some(Edition::new(
+                self.config.stack.given().clone(),
+                seed,
+                plan.host_env.clone(),
+                false,
+            )),
+            expiry_file: self.owned.dir().expiry(),
             clock: host.clock.clone(),
             alone: false,
         }

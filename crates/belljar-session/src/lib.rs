@@ -27,5 +27,5 @@ mod watching;
 pub use driver::Handle;
 pub use edition::{Edition, EditionError};
 pub use native::{Command, CommandError, CommandSpec, network};
-pub use session::{Config, LaunchError, NotReady, Session, User};
+pub use session::{Config, LaunchError, NotReady, Session, User, check_limits};
 pub use timeline::WallClock;

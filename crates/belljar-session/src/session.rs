@@ -156,9 +156,7 @@ impl Config {
 
     /// How the limits of the plan will be carried out.
     fn limits(&self) -> Result<LimitPlan, LimitError> {
-        let replicas = self.plan.replicas().map(|one| (one.name.to_string(), limits(one.limits)));
-        let tasks = self.plan.tasks.iter().map(|one| (one.name.to_string(), limits(one.limits)));
-        LimitPlan::new(self.id.as_str(), limits(self.plan.limits), replicas.chain(tasks))
+        limit_plan(&self.plan, self.id.as_str())
     }
 
     /// What every command of the session gets on top of the caller's environment, besides what the plan says.
@@ -343,6 +341,17 @@ impl Drop for Session {
         // A socket that nobody serves would only puzzle; where it is gone already, so much the better.
         let _ = fs_err::remove_file(&self.config.control_socket);
     }
+}
+
+fn limit_plan(plan: &Plan, id: &str) -> Result<LimitPlan, LimitError> {
+    let replicas = plan.replicas().map(|one| (one.name.to_string(), limits(one.limits)));
+    let tasks = plan.tasks.iter().map(|one| (one.name.to_string(), limits(one.limits)));
+    LimitPlan::new(id, limits(plan.limits), replicas.chain(tasks))
+}
+
+/// Whether this machine can carry out the limits of a plan. Nothing is made.
+pub fn check_limits(plan: &Plan) -> Result<(), LimitError> {
+    limit_plan(plan, "0000-0000").map(drop)
 }
 
 pub(crate) fn limits(limits: Limits) -> spec::Limits {

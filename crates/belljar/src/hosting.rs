@@ -7,7 +7,7 @@ use std::time::Duration;
 use belljar_model::{SessionId, SessionState};
 use belljar_sandbox::Zygote;
 use belljar_session::ports::{Numbers, PortError};
-use belljar_session::{Config, LaunchError, Session};
+use belljar_session::{Config, Edition, LaunchError, Session};
 use belljar_stack::plan::{Context, Plan};
 use belljar_stack::{HostPrograms, Stack};
 use belljar_store::{
@@ -25,6 +25,8 @@ pub(crate) struct Launch {
     pub(crate) kind: SessionKind,
     /// Where the metrics of all replicas are served, if they are: 0 for any free port.
     pub(crate) metrics: Option<u16>,
+    /// Its services are started again when their programs change.
+    pub(crate) watch: bool,
 }
 
 /// A session that lives in this process, and its place in the store.
@@ -154,7 +156,9 @@ async fn launch_owned(
     runtime: &RuntimeDir,
     control_socket: PathBuf,
 ) -> Result<Session> {
-    let plan: Plan = launch.stack.plan(&context(app, owned, random()?), &programs(app))?;
+    let seed = random()?;
+    let plan: Plan = launch.stack.plan(&context(app, owned, seed), &programs(app))?;
+    let edition = Edition::new(launch.stack.given().clone(), seed, plan.host_env.clone(), launch.watch);
     runtime.create_session(owned.id())?;
     let config = Config {
         plan: Arc::new(plan),
@@ -170,6 +174,8 @@ async fn launch_owned(
         groups_file: owned.dir().control_groups(),
         numbers: Numbers::Asked,
         metrics: launch.metrics,
+        edition: Some(edition),
+        expiry_file: owned.dir().expiry(),
         clock: app.clock(),
         alone: true,
     };

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 mod always;
+mod changes;
 mod check;
 mod clean;
 mod doctor;
@@ -17,6 +18,7 @@ mod ps;
 mod recipes;
 mod relay;
 mod run;
+mod scale;
 mod stack_args;
 mod test;
 mod up;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Up(up::Args),
     /// End sessions
     Down(down::Args),
+    /// Give services other numbers of replicas while their session runs
+    Scale(scale::Args),
     /// List sessions
     Ls(ls::Args),
     /// Show the replicas and tasks of a session
@@ -138,6 +142,7 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
     match command {
         Command::Up(args) => up::run(app, args).await,
         Command::Down(args) => down::run(app, args).await,
+        Command::Scale(args) => scale::run(app, args).await,
         Command::Ls(args) => ls::run(app, args),
         Command::Ps(args) => ps::run(app, args).await,
         Command::Logs(args) => logs::run(app, args).await,

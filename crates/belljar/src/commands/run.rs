@@ -48,7 +48,7 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>, args: &Args) -> Result<
         Some(name) => NameWish::Exactly(name.clone()),
         None => NameWish::Like(hosting::name_like(stack.dir())),
     };
-    let launch = Launch { stack_file, stack, name, kind: SessionKind::Run, metrics: None };
+    let launch = Launch { stack_file, stack, name, kind: SessionKind::Run, watch: false, metrics: None };
     let hosted = hosting::launch(app, zygote, launch).await?;
     let ready = tokio::select! {
         ready = hosted.session.ready() => ready,
