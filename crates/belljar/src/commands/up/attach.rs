@@ -148,7 +148,7 @@ impl Attached<'_> {
             return self.app.printer.line(event);
         }
         if self.screen.is_live() {
-            match news(&event.kind) {
+            match news(&event.kind).filter(|_| self.ending.is_none()) {
                 Some(news) => self.screen.above(self.app, &news),
                 None => Ok(()),
             }
@@ -168,13 +168,16 @@ impl Attached<'_> {
     /// The first time in order, the second time at once.
     fn end(&mut self, asked: Asked) -> Result<()> {
         let client = self.client.clone();
-        let why = format!("belljar up was told to end ({asked:?})");
+        let why = match asked {
+            Asked::Interrupt => "`belljar up` was interrupted",
+            Asked::Terminate => "`belljar up` was terminated",
+        };
         let (text, ending) = match self.ending.take() {
             None => (
                 "ending in order; Ctrl-C again ends at once",
-                tokio::spawn(async move { client.down_in_order(&why).await }),
+                tokio::spawn(async move { client.down_in_order(why).await }),
             ),
-            Some(_) => ("ending at once", tokio::spawn(async move { client.down(&why).await })),
+            Some(_) => ("ending at once", tokio::spawn(async move { client.down(why).await })),
         };
         self.ending = Some((asked, ending));
         if self.screen.is_live() {
