@@ -68,7 +68,10 @@ fn only_what_differs_is_started_again() {
     let before = pids(&env);
     env.stack(&STACK.replace("\"info\"", "\"debug\""));
     let plan = env.run("up --plan").ok();
-    insta::assert_snapshot!(plan.stdout.lines().skip(1).collect::<Vec<_>>().join("\n"), @"");
+    insta::assert_snapshot!(plan.stdout.lines().skip(1).collect::<Vec<_>>().join("\n"), @r#"
+    ~ api          restart api-1, api-2 (env LEVEL)
+    = 3 others stay as they are
+    "#);
     assert_eq!(pids(&env), before, "to look at it changes nothing");
     env.run("up").ok().complains(&[
         "~ api",

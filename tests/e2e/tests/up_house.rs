@@ -134,7 +134,9 @@ fn a_session_goes_on_without_the_up_that_changed_it() {
     ));
     let changing = env.belljar(["up"]).spawn();
     changing.until_complains("start slow-1");
-    env.until_replica("slow-1", "running");
+    belljar_e2e::eventually("slow-1 is on its way", belljar_e2e::LONG, || {
+        (!env.processes("--after 800").is_empty()).then_some(())
+    });
     changing.signal(Signal::INT);
     changing.finish().ends_with(130).complains(&["what was begun goes on"]);
     env.until_replica("slow-1", "ready");

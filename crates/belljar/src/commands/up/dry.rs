@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use belljar_model::{ExitCode, SessionId, SessionName};
 
 use super::Args;
+use belljar_stack::{Plan, Stack};
+
 use crate::app::App;
 use crate::commands::plan;
 use crate::error::{CliError, Result};
@@ -12,22 +14,24 @@ use crate::hosting;
 
 pub(super) fn run(app: &App, args: &Args, file: &Path) -> Result<ExitCode> {
     let stack = App::stack_with(file, args.edits.edits(app))?;
-    let id = SessionId::from_random(0);
-    let name = match &args.name {
-        Some(name) => {
-            free(app, name)?;
-            name.clone()
-        }
-        None => SessionName::new(hosting::name_like(stack.dir()))?,
-    };
-    let context = hosting::planning_context(app, id, name, PathBuf::from("/session"), 0);
-    let planned = stack.plan(&context, &hosting::programs(app))?;
+    if let Some(name) = &args.name {
+        free(app, name)?;
+    }
+    let planned = planned(app, &stack)?;
     belljar_session::check_limits(&planned).map_err(|error| CliError::of(error.code(), &error))?;
     plan::show(app, &planned)?;
     if !app.printer.json {
         app.printer.note("nothing was started");
     }
     Ok(ExitCode::OK)
+}
+
+/// The plan of a session that will never be.
+pub(super) fn planned(app: &App, stack: &Stack) -> Result<Plan> {
+    let name = SessionName::new(hosting::name_like(stack.dir()))?;
+    let context =
+        hosting::planning_context(app, SessionId::from_random(0), name, PathBuf::from("/session"), 0);
+    Ok(stack.plan(&context, &hosting::programs(app))?)
 }
 
 /// The name is not that of a live session.

@@ -109,6 +109,8 @@ fn running(app: &App, stack_file: &Path) -> Result<Option<SessionRecord>> {
 
 async fn start(app: &App, args: &Args, file: &Path, signals: &mut Signals) -> Result<ExitCode> {
     let stack = App::stack_with(file, args.edits.edits(app))?;
+    // What can be said before anything is made is said here.
+    dry::planned(app, &stack)?;
     let asked = Asked {
         given: stack.given().clone(),
         name: args.name.clone(),
