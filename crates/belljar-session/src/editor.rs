@@ -20,6 +20,9 @@ use crate::timeline::WallClock;
 /// The file in a session's directory that keeps the edition in force.
 const FILE: &str = "plan.json";
 
+/// Directories that every session has its own of.
+const COVERED: &[&str] = &["/tmp", "/run", "/dev/shm"];
+
 /// Whoever wants another stack for a session comes here.
 #[derive(Debug)]
 pub(crate) struct Editor {
@@ -39,6 +42,10 @@ pub(crate) struct Of {
     pub(crate) dir: PathBuf,
     pub(crate) expiry_file: PathBuf,
     pub(crate) clock: WallClock,
+    /// Directories that stay visible where private ones cover the host's.
+    pub(crate) shown: Vec<PathBuf>,
+    /// The home directory, where it is covered too.
+    pub(crate) private_home: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -78,11 +85,36 @@ impl Editor {
         let edition =
             edition.ok_or_else(|| refusal(ErrorCode::InvalidRequest, format!("there is no {file}")))?;
         let mut plan = self.plan(&edition).await?;
+        self.refuse_what_is_covered(&plan)?;
         let mut places = current.places.clone();
         places.settle(&mut plan).map_err(|service| no_place(&service))?;
         let plan = Arc::new(plan);
         let next = Current { edition: Some(edition), plan, places };
         self.carry_out(&mut current, next, dry).await
+    }
+
+    /// What a session shows of the host is decided when it is sealed. A program in a directory that it has its own
+    /// of can be shown to the next session, not to this one.
+    fn refuse_what_is_covered(&self, plan: &Plan) -> Result<(), ErrorView> {
+        let is_shown = |dir: &Path| self.of.shown.iter().any(|shown| dir.starts_with(shown));
+        let covers = COVERED.iter().map(Path::new).chain(self.of.private_home.as_deref());
+        let covers: Vec<&Path> = covers.collect();
+        let hidden = plan.program_dirs.iter().find_map(|dir| {
+            let cover = covers.iter().find(|cover| dir.starts_with(cover))?;
+            (!is_shown(dir)).then_some((dir, cover))
+        });
+        let Some((dir, cover)) = hidden else { return Ok(()) };
+        let name = &self.of.name;
+        let message = format!(
+            "session {name} has a {} of its own, in which the programs of {} are not",
+            cover.display(),
+            dir.display()
+        );
+        let mut error = refusal(ErrorCode::ChangeNeedsDown, message);
+        error.hints.push(format!(
+            "`belljar down {name}` ends it; the next one shows them. Or put the program elsewhere"
+        ));
+        Err(error)
     }
 
     /// Gives services other numbers of replicas, and touches nothing else.

@@ -45,7 +45,15 @@ pub fn serve(
     let events_written = timeline.written();
     let machine = Machine::new(Arc::clone(&plan), id.clone(), name.clone());
     let handle = Driver::start(machine, backend, timeline, sender, messages);
-    let of = Of { id, name, dir: dir.to_owned(), expiry_file: dir.join("ends-at"), clock };
+    let of = Of {
+        id,
+        name,
+        dir: dir.to_owned(),
+        expiry_file: dir.join("ends-at"),
+        clock,
+        shown: Vec::new(),
+        private_home: None,
+    };
     let editor = Arc::new(Editor::new(of, plan, None, handle.clone())?);
     let control = control::Control { handle: handle.clone(), shared, editor, events, events_written, logs };
     // It ends by itself when its session has ended.

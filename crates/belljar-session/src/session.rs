@@ -10,7 +10,7 @@ use belljar_client::wire::{ErrorView, SessionView};
 use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionState, TaskState};
 use belljar_sandbox::spec::{self, Place, SocketSpec};
 use belljar_sandbox::{LimitError, LimitPlan, SandboxError, Zygote};
-use belljar_stack::plan::{Limits, Plan, ReplicaPlan};
+use belljar_stack::plan::{Home, Limits, Plan, ReplicaPlan};
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -154,6 +154,16 @@ impl Config {
         dirs
     }
 
+    /// The host's directories that stay visible wherever they lie.
+    pub(crate) fn shown(&self) -> Vec<PathBuf> {
+        let mut shown = self.visible.clone();
+        shown.extend(self.plan.program_dirs.iter().cloned());
+        shown.push(self.plan.dir.clone());
+        // `${session.dir}`.
+        shown.push(self.dir.clone());
+        shown
+    }
+
     /// How the limits of the plan will be carried out.
     fn limits(&self) -> Result<LimitPlan, LimitError> {
         limit_plan(&self.plan, self.id.as_str())
@@ -247,6 +257,8 @@ impl Session {
             dir: config.dir.clone(),
             expiry_file: config.expiry_file.clone(),
             clock: config.clock.clone(),
+            shown: config.shown(),
+            private_home: (config.plan.home == Home::Private).then(|| config.user.home.clone()),
         };
         let plan = Arc::clone(&config.plan);
         let editor =

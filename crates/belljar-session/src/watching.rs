@@ -251,15 +251,12 @@ impl Seen {
             let known = self.services.get(&subject.service);
             let mut now = BTreeMap::new();
             for path in subject.files() {
-                match self.hash(&path, &mut read) {
-                    Some(hash) => drop(now.insert(path, hash)),
-                    None => {
-                        look.is_being_written = true;
-                        // As it was, until it is closed.
-                        if let Some(hash) = known.and_then(|known| known.get(&path)) {
-                            now.insert(path, *hash);
-                        }
-                    }
+                let hash = self.hash(&path, &mut read);
+                look.is_being_written |= hash.is_none();
+                // As it was, until it is closed.
+                let hash = hash.or_else(|| known?.get(&path).copied());
+                if let Some(hash) = hash {
+                    now.insert(path, hash);
                 }
             }
             if let Some(known) = known {

@@ -71,6 +71,17 @@ fn another_program_runs_in_place_of_a_services_own() {
     env.belljar(["up", "--override", "api=debug/api"]).cwd(env.dir().join("build")).run().ok();
     env.run("logs api-1").ok().prints(&["the debug build: http --port 8080 --name api-1"]);
     env.run("up --forget").ok().complains(&["restart api-1 (run)"]);
+    // A session has a /tmp of its own, which is made before anybody says that a program lies there.
+    let elsewhere = tempfile::Builder::new().prefix("bj-").tempdir_in("/tmp").unwrap();
+    let program = elsewhere.path().join("api");
+    fs_err::copy(env.dir().join("build/debug/api"), &program).unwrap();
+    let program = format!("api={}", program.display());
+    env.belljar(["up", "--override", &program])
+        .run()
+        .ends_with(7)
+        .complains(&["has a /tmp of its own", "the next one shows them"]);
+    env.run("down").ok();
+    env.belljar(["up", "--override", &program]).run().ok();
 }
 
 #[test]

@@ -501,10 +501,16 @@ fn waits_hold_run_out_and_tell_what_they_waited_for() {
 
 /// Something that may happen next; which replica it concerns is the second number.
 fn step() -> impl Strategy<Value = (u8, usize)> {
-    (0..17u8, 0..4usize)
+    (0..18u8, 0..6usize)
 }
 
 fn happens(world: &mut World, what: u8, replica: usize) {
+    if what == 17 {
+        // One of a few stacks, whatever is under way.
+        let (services, tasks) = toys(replica);
+        world.apply(services, tasks);
+        return;
+    }
     let generation = world.generation(replica);
     let alive = world.state(replica).is_alive();
     let has_pid = world.machine.replicas[replica].pid.is_some();
@@ -543,17 +549,36 @@ fn happens(world: &mut World, what: u8, replica: usize) {
     }
 }
 
+/// Stacks that a session may be made after one another.
+fn toys(which: usize) -> (Vec<ServicePlan>, Vec<TaskPlan>) {
+    let mut api = service("api", [2, 3, 1, 2, 2, 2][which]);
+    api.boot = Boot::Serial;
+    api.after = vec![after_task("migrate")];
+    let mut worker = service("worker", 1);
+    worker.restart = RestartPolicy::Always;
+    let mut db = service("db", 1);
+    if which == 3 {
+        db.replicas[0].env.insert("LOG".to_owned(), "debug".to_owned());
+        api.replicas[1].argv.push("more".to_owned());
+    }
+    let mut migrate = task("migrate", vec![after_service("db", Condition::Ready)]);
+    if which == 4 {
+        migrate.argv.push("again".to_owned());
+    }
+    let workers = if which == 5 { vec![] } else { vec![worker] };
+    ([vec![db, api], workers].concat(), vec![migrate])
+}
+
 proptest! {
     #[test]
-    fn whatever_happens_the_events_add_up_to_the_state(steps in prop::collection::vec(step(), 0..120)) {
-        let mut api = service("api", 2);
-        api.boot = Boot::Serial;
-        api.after = vec![after_task("migrate")];
-        let mut worker = service("worker", 1);
-        worker.restart = RestartPolicy::Always;
-        let migrate = task("migrate", vec![after_service("db", Condition::Ready)]);
-        let mut world = World::new(vec![service("db", 1), api, worker], vec![migrate]);
+    fn whatever_happens_the_events_add_up_to_the_state(
+        is_ready in any::<bool>(),
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let (services, tasks) = toys(0);
+        let mut world = if is_ready { changes::ready(services, tasks) } else { World::new(services, tasks) };
         for (what, replica) in steps {
+            let replica = if what == 17 { replica } else { replica % world.machine.replicas.len() };
             // What has frozen was asked to; the backend says nothing unasked.
             if matches!(what, 6 | 7) && !world.machine.replicas[replica].freezing {
                 continue;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use belljar_model::{ExitCode, ServiceName};
+use belljar_client::ClientError;
+use belljar_model::{ErrorCode, ExitCode, ServiceName};
 
 use super::changes::Verdict;
 use crate::app::App;
-use crate::error::Result;
+use crate::error::{CliError, Result};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  belljar scale api=5 worker=1")]
@@ -19,7 +20,7 @@ pub(crate) struct Args {
 /// Returns when those that came are ready, and those that went are gone.
 pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     let wishes: BTreeMap<ServiceName, u16> = args.wishes.iter().cloned().collect();
-    let applied = app.find()?.client.scale(wishes.clone()).await?;
+    let applied = app.find()?.client.scale(wishes.clone()).await.map_err(older)?;
     if app.printer.json {
         app.printer.document(&applied)?;
         return Ok(ExitCode::OK);
@@ -33,6 +34,15 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::OK)
+}
+
+/// A session of an older belljar does not know what is asked.
+pub(crate) fn older(error: ClientError) -> CliError {
+    match error {
+        ClientError::Refused(view) if view.code == ErrorCode::InvalidRequest => CliError::from(view)
+            .hint("the session was started by another version of belljar; `belljar down` ends it"),
+        other => other.into(),
+    }
 }
 
 fn wish(text: &str) -> std::result::Result<(ServiceName, u16), String> {

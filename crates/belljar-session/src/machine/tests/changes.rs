@@ -41,7 +41,7 @@ fn after(mut service: ServicePlan, on: &str) -> ServicePlan {
     service
 }
 
-fn ready(services: Vec<ServicePlan>, tasks: Vec<TaskPlan>) -> World {
+pub(super) fn ready(services: Vec<ServicePlan>, tasks: Vec<TaskPlan>) -> World {
     let mut world = World::new(services, tasks);
     while world.machine.state() == SessionState::Starting {
         for order in world.take_orders() {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use belljar_client::Client;
 use belljar_client::wire::{Applied, ApplyRequest, SessionView, WaitFor};
-use belljar_client::{Client, ClientError};
 use belljar_model::event::Change;
 use belljar_model::{ErrorCode, ExitCode, SessionState};
 use belljar_session::Edition;
@@ -15,6 +15,7 @@ use belljar_store::SessionRecord;
 use super::{Args, attach, show};
 use crate::app::App;
 use crate::commands::changes::Verdict;
+use crate::commands::scale::older;
 use crate::error::{CliError, Result};
 use crate::hosting;
 use crate::signals::Signals;
@@ -106,7 +107,7 @@ async fn stay(
             .note("note: it was started without --metrics, and serves none; `--new` starts another one");
     }
     if let Some(ttl) = args.ttl {
-        client.expire(ttl).await?;
+        client.expire(ttl).await.map_err(older)?;
         app.printer.note(&format!("it ends by itself in {}", belljar_model::duration::short(ttl)));
     }
     if args.attach {
@@ -151,11 +152,7 @@ async fn apply(client: &Client, record: &SessionRecord, edition: &Edition, dry: 
     let applied = client.apply(&ApplyRequest { edition: name, dry }).await;
     // The session has taken it away, where it got to it.
     let _ = fs_err::remove_file(&path);
-    applied.map_err(|error| match error {
-        ClientError::Refused(view) if view.code == ErrorCode::InvalidRequest => CliError::from(view)
-            .hint("the session was started by another version of belljar; `belljar down` ends it"),
-        other => other.into(),
-    })
+    applied.map_err(older)
 }
 
 fn tell_plan(app: &App, view: &SessionView, changes: &[Change]) -> Result<ExitCode> {
