@@ -71,7 +71,7 @@ impl Slot {
 
         let mut batch = Batch::default();
         batch.raise(Step::RaiseLoopback, LOOPBACK);
-        batch.make_bridge(BRIDGE, BRIDGE_NAME);
+        batch.make_bridge(BRIDGE, BRIDGE_NAME, network.address);
         batch.address(BRIDGE, network.address, network.prefix);
         for (port, namespace) in (FIRST_PORT..).zip(&replica_ns) {
             let name = format!("r{}", port - FIRST_PORT);
@@ -112,7 +112,7 @@ impl Slot {
         let port = FIRST_PORT + index;
         let mut batch = Batch::default();
         if is_first {
-            batch.make_bridge(BRIDGE, BRIDGE_NAME);
+            batch.make_bridge(BRIDGE, BRIDGE_NAME, own);
             batch.address(BRIDGE, own, prefix);
         }
         batch.make_link((port, &format!("r{index}")), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
