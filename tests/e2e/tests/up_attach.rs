@@ -143,7 +143,7 @@ fn its_sudden_death_takes_the_session_along() {
     attached.until_prints("listening on 0.0.0.0:8080");
     env.until_replica("api-2", "ready");
     attached.signal(Signal::KILL);
-    attached.finish();
+    let _ = attached.finish().output();
     env.nothing_is_left_within(Duration::from_secs(2));
     belljar_e2e::eventually("it has ended", belljar_e2e::LONG, || {
         let all = env.run("ls --all --json").json();

@@ -1,5 +1,6 @@
 //! What a change of the stack does to a session, in words.
 
+use belljar_model::ReplicaName;
 use belljar_model::event::{Change, ChangeWhat};
 
 /// Whether it is told of before or after it happens.
@@ -25,19 +26,18 @@ impl Verdict {
             (ChangeWhat::Update, true) => ('~', "take over"),
             (ChangeWhat::Update, false) => ('~', "took over"),
         };
-        let replicas: Vec<&str> = change.replicas.iter().map(|one| one.as_str()).collect();
+        let replicas: Vec<&str> = change.replicas.iter().map(ReplicaName::as_str).collect();
         let mut line = format!("  {sign} {:<12} {verb}", change.unit);
         if !replicas.is_empty() {
             line.push(' ');
             line.push_str(&replicas.join(", "));
         }
-        match (change.what, &change.why[..]) {
-            (_, []) => {}
-            (ChangeWhat::Update, why) => {
-                line.push_str(&format!(" {}, and nothing is started again", why.join(", ")))
-            }
-            (_, why) => line.push_str(&format!(" ({})", why.join(", "))),
-        }
-        line
+        let why = change.why.join(", ");
+        let why = match change.what {
+            _ if why.is_empty() => String::new(),
+            ChangeWhat::Update => format!(" {why}, and nothing is started again"),
+            _ => format!(" ({why})"),
+        };
+        line + &why
     }
 }

@@ -139,8 +139,7 @@ impl Table {
                 last_line: self.last_lines.get(name).cloned().unwrap_or_default(),
             }
         };
-        let replicas = self.folded.replicas.iter();
-        let mut replicas: Vec<_> = replicas.map(|(name, one)| (name, one)).collect();
+        let mut replicas: Vec<_> = self.folded.replicas.iter().collect();
         // `api-10` comes after `api-9`.
         replicas.sort_by_key(|(name, _)| (name.service(), name.number()));
         let replicas = replicas
@@ -186,7 +185,7 @@ impl Row {
 
 /// Every column is as wide as its widest cell; the last one has what is left.
 fn widths(rows: &[Row], columns: usize) -> [usize; 6] {
-    let mut widths = HEADINGS.map(|heading| heading.len());
+    let mut widths = HEADINGS.map(str::len);
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row.cells()) {
             *width = (*width).max(cell.chars().count());
@@ -232,7 +231,7 @@ fn plain(line: &str) -> String {
             '\x1b' => {
                 // `ESC [ … letter` as a whole; of others their first letter.
                 if letters.next() == Some('[') {
-                    letters.by_ref().find(|one| one.is_ascii_alphabetic());
+                    letters.by_ref().find(char::is_ascii_alphabetic);
                 }
             }
             '\t' => plain.push(' '),
