@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, watch};
 use crate::driver::Handle;
 use crate::edition::{Edition, EditionError};
 use crate::machine::{Answer, Ask};
+use crate::session;
 use crate::timeline::WallClock;
 
 /// The file in a session's directory that keeps the edition in force.
@@ -44,6 +45,8 @@ pub(crate) struct Of {
     pub(crate) clock: WallClock,
     /// Directories that stay visible where private ones cover the host's.
     pub(crate) shown: Vec<PathBuf>,
+    /// Replicas that come may have volumes: there is a place that they can write to.
+    pub(crate) takes_volumes: bool,
     /// The home directory, where it is covered too.
     pub(crate) private_home: Option<PathBuf>,
 }
@@ -96,6 +99,15 @@ impl Editor {
     /// What a session shows of the host is decided when it is sealed. A program in a directory that it has its own
     /// of can be shown to the next session, not to this one.
     fn refuse_what_is_covered(&self, plan: &Plan) -> Result<(), ErrorView> {
+        if !self.of.takes_volumes && session::keeps_data(plan) {
+            let name = &self.of.name;
+            let message = format!(
+                "session {name} was started without volumes, and nothing outside of them can be written"
+            );
+            let mut error = refusal(ErrorCode::ChangeNeedsDown, message);
+            error.hints.push(format!("`belljar down {name}` ends it; the next one has them"));
+            return Err(error);
+        }
         let is_shown = |dir: &Path| self.of.shown.iter().any(|shown| dir.starts_with(shown));
         let covers = COVERED.iter().map(Path::new).chain(self.of.private_home.as_deref());
         let covers: Vec<&Path> = covers.collect();

@@ -52,6 +52,7 @@ pub fn serve(
         expiry_file: dir.join("ends-at"),
         clock,
         shown: Vec::new(),
+        takes_volumes: true,
         private_home: None,
     };
     let editor = Arc::new(Editor::new(of, plan, None, handle.clone())?);

@@ -10,7 +10,7 @@ use belljar_client::wire::{ErrorView, SessionView};
 use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionState, TaskState};
 use belljar_sandbox::spec::{self, Place, SocketSpec};
 use belljar_sandbox::{LimitError, LimitPlan, SandboxError, Zygote};
-use belljar_stack::plan::{Home, Limits, Plan, ReplicaPlan};
+use belljar_stack::plan::{Filesystem, Home, Limits, Plan};
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -146,8 +146,7 @@ impl Config {
     /// The session's directories that its processes may write to, whatever the file-system mode.
     pub(crate) fn own_dirs(&self) -> Vec<PathBuf> {
         let mut dirs = vec![self.dir.join("bin"), self.artifacts.clone()];
-        let keeps_data = |one: &ReplicaPlan| !one.volumes.is_empty() || one.init.is_some();
-        if self.plan.replicas().any(keeps_data) {
+        if keeps_data(&self.plan) {
             dirs.push(self.dir.join("volumes"));
         }
         dirs.extend(self.control_socket.parent().map(PathBuf::from));
@@ -258,6 +257,7 @@ impl Session {
             expiry_file: config.expiry_file.clone(),
             clock: config.clock.clone(),
             shown: config.shown(),
+            takes_volumes: keeps_data(&config.plan) || config.plan.filesystem == Filesystem::Host,
             private_home: (config.plan.home == Home::Private).then(|| config.user.home.clone()),
         };
         let plan = Arc::clone(&config.plan);
@@ -353,6 +353,11 @@ impl Drop for Session {
         // A socket that nobody serves would only puzzle; where it is gone already, so much the better.
         let _ = fs_err::remove_file(&self.config.control_socket);
     }
+}
+
+/// Whether any replica has volumes.
+pub(crate) fn keeps_data(plan: &Plan) -> bool {
+    plan.replicas().any(|one| !one.volumes.is_empty() || one.init.is_some())
 }
 
 fn limit_plan(plan: &Plan, id: &str) -> Result<LimitPlan, LimitError> {
