@@ -59,19 +59,11 @@ struct Current {
 }
 
 impl Editor {
-    pub(crate) fn new(
-        of: Of,
-        plan: Arc<Plan>,
-        edition: Option<Edition>,
-        handle: Handle,
-    ) -> std::io::Result<Self> {
-        if let Some(edition) = &edition {
-            edition.write(&of.dir.join(FILE)).map_err(std::io::Error::other)?;
-        }
+    pub(crate) fn new(of: Of, plan: Arc<Plan>, edition: Option<Edition>, handle: Handle) -> Self {
         let watches = edition.as_ref().is_some_and(|edition| edition.watch);
         let watched = watch::Sender::new(watches.then(|| Arc::clone(&plan)));
         let places = Places::of(&plan);
-        Ok(Self { of, handle, current: Mutex::new(Current { edition, plan, places }), watched })
+        Self { of, handle, current: Mutex::new(Current { edition, plan, places }), watched }
     }
 
     pub(crate) fn watched(&self) -> watch::Receiver<Option<Arc<Plan>>> {

@@ -55,7 +55,7 @@ pub fn serve(
         takes_volumes: true,
         private_home: None,
     };
-    let editor = Arc::new(Editor::new(of, plan, None, handle.clone())?);
+    let editor = Arc::new(Editor::new(of, plan, None, handle.clone()));
     let control = control::Control { handle: handle.clone(), shared, editor, events, events_written, logs };
     // It ends by itself when its session has ended.
     drop(control::serve(&dir.join("control.sock"), control, tokio::sync::watch::channel(false).0)?);

@@ -57,7 +57,8 @@ pub struct Config {
     pub numbers: Numbers,
     /// Where the metrics of all replicas are served on the host: this port, or any where it is 0.
     pub metrics: Option<u16>,
-    /// What the plan was made from, where the session can be changed while it runs.
+    /// What the plan was made from, where the session can be changed while it runs. Whoever wants others to find it
+    /// in the session's directory writes it there; every change does.
     pub edition: Option<Edition>,
     /// Where it says for others when it will end by itself: milliseconds since 1970.
     pub expiry_file: PathBuf,
@@ -261,9 +262,7 @@ impl Session {
             private_home: (config.plan.home == Home::Private).then(|| config.user.home.clone()),
         };
         let plan = Arc::clone(&config.plan);
-        let editor =
-            Editor::new(of, plan, config.edition.clone(), handle.clone()).map_err(LaunchError::Files)?;
-        let editor = Arc::new(editor);
+        let editor = Arc::new(Editor::new(of, plan, config.edition.clone(), handle.clone()));
         servers.push(tokio::spawn(watching::watch(handle.clone(), editor.watched())));
         let control = control::Control {
             handle: handle.clone(),

@@ -159,6 +159,7 @@ async fn launch_owned(
     let seed = random()?;
     let plan: Plan = launch.stack.plan(&context(app, owned, seed), &programs(app))?;
     let edition = Edition::new(launch.stack.given().clone(), seed, plan.host_env.clone(), launch.watch);
+    edition.write(&owned.dir().plan())?;
     runtime.create_session(owned.id())?;
     let config = Config {
         plan: Arc::new(plan),

@@ -45,7 +45,7 @@ pub(super) async fn run(
     }
     let Some(before) = Edition::read(&record.dir.plan())? else {
         let message =
-            format!("session {} was started by an older belljar and cannot be changed", record.name);
+            format!("session {} keeps no edition of its stack, so this changes nothing of it", record.name);
         app.printer.note(&message);
         return stay(app, args, &client, view, signals).await;
     };
