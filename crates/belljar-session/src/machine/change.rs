@@ -197,7 +197,14 @@ impl Machine {
 
     /// Does what can be done now of the change that is under way.
     pub(super) fn go_on_changing(&mut self) {
-        self.stop_in_order(|one| one.part == Part::Leaving, Cause::Change);
+        // A service that is gone is stopped last: those that are started again may still speak to it.
+        let is_busy = self.replicas.iter().any(|one| one.change != Turn::Over)
+            || self.tasks.iter().any(|one| one.is_due || one.state == TaskState::Running);
+        let plan = Arc::clone(&self.plan);
+        let may_go = |one: &Replica| {
+            one.part == Part::Leaving && (!is_busy || plan.service(&one.service.name).is_some())
+        };
+        self.stop_in_order(may_go, Cause::Change);
         self.take_out();
         if self.changing.is_none() {
             return;

@@ -213,6 +213,20 @@ fn services_and_tasks_that_go_are_stopped_dependants_first() {
 }
 
 #[test]
+fn what_goes_is_stopped_when_those_that_used_it_do_not_any_more() {
+    let mut world = ready(vec![service("cache", 1), after(service("api", 1), "cache")], vec![]);
+    let request = world.apply(vec![other_env(service("api", 1), "no cache")], vec![]);
+    assert_eq!(without_names(&mut world), [signal(1)]);
+    world.exits(1, code(0));
+    assert_eq!(without_names(&mut world), [start(1, 2)]);
+    world.comes_up(1);
+    assert_eq!(without_names(&mut world), [signal(0)]);
+    world.exits(0, code(0));
+    assert_eq!(world.changes(request).len(), 2);
+    world.check_fold();
+}
+
+#[test]
 fn what_somebody_has_stopped_stays_stopped_and_is_as_the_stack_says_when_it_starts() {
     let mut world = ready(vec![service("api", 2)], vec![]);
     world.act(Verb::Stop, "api-2");
