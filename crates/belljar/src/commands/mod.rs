@@ -38,7 +38,7 @@ use crate::error::Result;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start a session, wait until it is ready, and leave it running
+    /// Start a session and leave it running; where one runs, make it what its stack says now
     Up(up::Args),
     /// End sessions
     Down(down::Args),
