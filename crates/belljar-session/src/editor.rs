@@ -17,9 +17,13 @@ use crate::edition::{Edition, EditionError};
 use crate::machine::{Answer, Ask};
 use crate::session;
 use crate::timeline::WallClock;
+use crate::watching::{self, Wish};
 
 /// The file in a session's directory that keeps the edition in force.
 const FILE: &str = "plan.json";
+
+/// How long the first look at watched files may take.
+const WATCHES_WITHIN: Duration = Duration::from_secs(30);
 
 /// Directories that every session has its own of.
 const COVERED: &[&str] = &["/tmp", "/run", "/dev/shm"];
@@ -31,8 +35,9 @@ pub(crate) struct Editor {
     handle: Handle,
     /// Held for as long as a change takes: the next one begins from what came of it.
     current: Mutex<Current>,
-    /// The plan whose files are watched.
-    watched: watch::Sender<Option<Arc<Plan>>>,
+    /// The plan whose files are watched, and the last wish of that kind that was served.
+    watched: watch::Sender<Wish>,
+    served: watch::Sender<u64>,
 }
 
 /// The session that it is for.
@@ -61,13 +66,23 @@ struct Current {
 impl Editor {
     pub(crate) fn new(of: Of, plan: Arc<Plan>, edition: Option<Edition>, handle: Handle) -> Self {
         let watches = edition.as_ref().is_some_and(|edition| edition.watch);
-        let watched = watch::Sender::new(watches.then(|| Arc::clone(&plan)));
+        let watched = watch::Sender::new((1, watches.then(|| Arc::clone(&plan))));
         let places = Places::of(&plan);
-        Self { of, handle, current: Mutex::new(Current { edition, plan, places }), watched }
+        let current = Mutex::new(Current { edition, plan, places });
+        Self { of, handle, current, watched, served: watch::Sender::new(0) }
     }
 
-    pub(crate) fn watched(&self) -> watch::Receiver<Option<Arc<Plan>>> {
-        self.watched.subscribe()
+    /// Watches files for as long as the session lives.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        watching::watch(self.handle.clone(), self.watched.subscribe(), self.served.clone()).await;
+    }
+
+    /// Waits until whatever changes from now on is noticed, where files are watched.
+    pub(crate) async fn watches(&self) {
+        let number = self.watched.borrow().0;
+        let mut served = self.served.subscribe();
+        // Programs of any size have been read by then; whoever waits goes on all the same.
+        let _ = tokio::time::timeout(WATCHES_WITHIN, served.wait_for(|last| *last >= number)).await;
     }
 
     /// Makes the session what the edition in a file of its directory says.
@@ -161,8 +176,11 @@ impl Editor {
             }
             let watches = next.edition.as_ref().is_some_and(|edition| edition.watch);
             *current = next;
-            self.watched.send_replace(watches.then(|| Arc::clone(&current.plan)));
-            self.ask(&current.plan, false).await?
+            let plan = watches.then(|| Arc::clone(&current.plan));
+            self.watched.send_modify(|wish| *wish = (wish.0 + 1, plan));
+            let answer = self.ask(&current.plan, false).await?;
+            self.watches().await;
+            answer
         };
         match answer {
             Answer::Changed(changes) => Ok(Applied { changes, session: self.handle.view().await }),

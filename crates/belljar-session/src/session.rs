@@ -27,7 +27,6 @@ use crate::native::{
 };
 use crate::ports::{self, Door, Gates, HostService, Numbers, PortError};
 use crate::timeline::{Timeline, WallClock};
-use crate::watching;
 
 /// After its end a session's last answers have this long to get out.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
@@ -263,7 +262,7 @@ impl Session {
         };
         let plan = Arc::clone(&config.plan);
         let editor = Arc::new(Editor::new(of, plan, config.edition.clone(), handle.clone()));
-        servers.push(tokio::spawn(watching::watch(handle.clone(), editor.watched())));
+        servers.push(tokio::spawn(Arc::clone(&editor).watch()));
         let control = control::Control {
             handle: handle.clone(),
             shared: Arc::clone(&shared),
@@ -315,6 +314,11 @@ impl Session {
     /// Starts a command in the session.
     pub async fn command(&self, spec: CommandSpec, stdio: [OwnedFd; 3]) -> Result<Command, CommandError> {
         Command::start(&self.shared, &self.handle, &self.shared.defined.command_env(), spec, stdio).await
+    }
+
+    /// Waits until whatever changes from now on of what it watches is noticed.
+    pub async fn watches(&self) {
+        self.editor.watches().await;
     }
 
     /// Gives it so long to live from now on.

@@ -34,28 +34,43 @@ const AT_LATEST: Duration = Duration::from_secs(1);
 /// Below a glob more directories than these are not watched.
 const MOST_DIRECTORIES: usize = 4096;
 
-/// Watches the files of the services of whatever plan is in force, until the session ends.
-pub(crate) async fn watch(handle: Handle, mut plans: watch::Receiver<Option<Arc<Plan>>>) {
+/// What is to be watched, with a number that rises.
+pub(crate) type Wish = (u64, Option<Arc<Plan>>);
+
+/// Watches the files of the services of whatever plan is in force, until the session ends. The number of a wish is
+/// told when whatever changes from then on is noticed.
+pub(crate) async fn watch(handle: Handle, mut wishes: watch::Receiver<Wish>, served: watch::Sender<u64>) {
     // What was seen is kept from plan to plan, so that a change of the stack loses no change of a file.
     let mut seen = Seen::default();
     loop {
-        let plan = plans.borrow_and_update().clone();
+        let (number, plan) = wishes.borrow_and_update().clone();
         let watching = async {
             match plan {
                 // A machine that has no watch to give restarts nothing.
-                Some(plan) => drop(watch_plan(&handle, &plan, &mut seen).await),
+                Some(plan) => {
+                    let looked = || {
+                        served.send_replace(number);
+                    };
+                    drop(watch_plan(&handle, &plan, &mut seen, looked).await);
+                }
                 None => seen = Seen::default(),
             }
+            served.send_replace(number);
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            changed = plans.changed() => if changed.is_err() { return },
+            changed = wishes.changed() => if changed.is_err() { return },
             () = watching => {}
         }
     }
 }
 
-async fn watch_plan(handle: &Handle, plan: &Arc<Plan>, seen: &mut Seen) -> std::io::Result<()> {
+async fn watch_plan(
+    handle: &Handle,
+    plan: &Arc<Plan>,
+    seen: &mut Seen,
+    looked: impl Fn(),
+) -> std::io::Result<()> {
     let subjects: Arc<Vec<Subject>> =
         Arc::new(plan.services.iter().map(|one| Subject::of(one, &plan.dir)).collect());
     let kernel = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
@@ -63,6 +78,7 @@ async fn watch_plan(handle: &Handle, plan: &Arc<Plan>, seen: &mut Seen) -> std::
     add_watches(kernel.get_ref(), &subjects);
     // Whatever changes from here on is told; so the first look misses nothing.
     let mut look = look(&subjects, seen).await;
+    looked();
     loop {
         for (service, files) in look.changed {
             // A session that ends restarts nothing any more.

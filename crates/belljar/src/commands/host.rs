@@ -66,7 +66,7 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>) -> Result<ExitCode> {
         Err(error) => return failed(&error),
     };
     let ready = match until_ready(&hosted, &mut input).await {
-        Ok(view) => match expire(&hosted, ttl_ms).await {
+        Ok(view) => match prepare(&hosted, ttl_ms).await {
             // Where nobody is left to be told, nobody wants to keep it.
             Ok(()) => tell(&Told::Ready(Box::new(view))).map_err(|_| None),
             Err(error) => Err(Some(error)),
@@ -99,7 +99,9 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>) -> Result<ExitCode> {
     }
 }
 
-async fn expire(hosted: &Hosted, ttl_ms: Option<u64>) -> Result<()> {
+/// What `up` asked for besides is so when it hears of the session.
+async fn prepare(hosted: &Hosted, ttl_ms: Option<u64>) -> Result<()> {
+    hosted.session.watches().await;
     match ttl_ms {
         Some(ttl_ms) => Ok(hosted.session.expire(Duration::from_millis(ttl_ms)).await?),
         None => Ok(()),
