@@ -272,6 +272,7 @@ mod tests {
             seq: 0,
             services: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            metrics: None,
         };
         let mut table = Table::new(&view);
         let mut seq = 0;
