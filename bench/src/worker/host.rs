@@ -171,6 +171,8 @@ impl Host {
             user: User { name: "bench".to_owned(), home: PathBuf::from("/") },
             concealed: vec![self.store.state_dir().to_owned(), self.runtime_dir.path().to_owned()],
             groups_file: owned.dir().control_groups(),
+            numbers: belljar_session::ports::Numbers::Free,
+            metrics: None,
             edition: None,
             expiry_file: owned.dir().expiry(),
             clock: noting(&moments),
