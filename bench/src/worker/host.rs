@@ -160,6 +160,7 @@ impl Host {
         let moments = Arc::new(Mutex::new(Vec::new()));
         let program = std::env::current_exe()?;
         let config = Config {
+            shared: None,
             plan,
             id: owned.id().clone(),
             name: owned.name().clone(),
@@ -224,7 +225,14 @@ impl Host {
     }
 
     fn context(&self, session_id: SessionId, session_name: SessionName, dir: &Path) -> Context {
-        Context { session_id, session_name, session_dir: dir.to_owned(), seed: 1, host_env: self.env.clone() }
+        Context {
+            session_id,
+            session_name,
+            session_dir: dir.to_owned(),
+            seed: 1,
+            host_env: self.env.clone(),
+            leased: None,
+        }
     }
 
     /// The store's calls wait for the disk and for each other.

@@ -49,8 +49,12 @@ pub struct ReplicaView {
     pub state: ReplicaState,
     /// Its address inside the session.
     pub host: String,
-    /// Ports by name, inside the session.
+    /// Ports by name, inside the session; in shared isolation, the host's.
     pub ports: BTreeMap<String, u16>,
+    /// Its own URL, where its service has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Ports by name on the host, where they are published.
     /// Ports by name on the host that lead to this replica alone, where they are published.
     pub published: BTreeMap<String, u16>,
     /// 1 for the first start, 0 before it.

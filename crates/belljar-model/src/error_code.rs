@@ -57,6 +57,7 @@ error_codes! {
     ReplicaNotFound = "replica-not-found", NOT_FOUND, "The session has no such replica or service";
     ReplicaNotRunning = "replica-not-running", CONFLICT, "The replica has no live process";
     ReplicaNotListening = "replica-not-listening", CONFLICT, "The replica runs, and nothing takes connections on this port of it";
+    PortsExhausted = "ports-exhausted", UNSUPPORTED, "A session in shared isolation needs more ports than are free to be leased";
     PortNotFound = "port-not-found", NOT_FOUND, "The service has no such port";
     PortNotPublished = "port-not-published", NOT_FOUND, "The port is not shown on the host; `publish` in the stack file does that";
     PortTaken = "port-taken", CONFLICT, "A port of the host that was asked for is in use";

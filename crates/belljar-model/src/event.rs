@@ -199,6 +199,10 @@ pub enum EventKind {
     /// It has been taken out of the session, after its end.
     #[serde(rename = "replica.removed")]
     ReplicaRemoved { replica: ReplicaName },
+    /// In shared isolation another process was quicker to bind a port of the replica, which starts again with
+    /// another one.
+    #[serde(rename = "replica.port-changed")]
+    ReplicaPortChanged { replica: ReplicaName, generation: u32, port: String, from: u16, to: u16 },
 
     #[serde(rename = "restart.requested")]
     RestartRequested {

@@ -156,7 +156,8 @@ impl Folded {
                 self.tasks.remove(task);
             }
 
-            EventKind::RestartRequested { .. }
+            EventKind::ReplicaPortChanged { .. }
+            | EventKind::RestartRequested { .. }
             | EventKind::RestartServed { .. }
             | EventKind::FaultApplied { .. }
             | EventKind::FaultHealed { .. }

@@ -13,9 +13,10 @@ use belljar_model::{AttemptOutcome, ReplicaState, SessionId, SessionState};
 use belljar_sandbox::Zygote;
 use belljar_session::logs::{LAST_LINES, LogReader};
 use belljar_session::ports::Numbers;
+use belljar_session::shared::{self, Ground};
 use belljar_session::{CommandError, CommandSpec, Config, Edition, NotReady, Session};
-use belljar_stack::Context;
-use belljar_stack::plan::{Plan, SuitePlan};
+use belljar_stack::plan::{Isolation, Plan, SuitePlan};
+use belljar_stack::{Context, Programs};
 use belljar_store::{NameWish, NewSession, OwnedSession, SessionKind, StoreError, artifacts};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 use crate::capture::Capture;
 use crate::catalogue::Scenario;
 use crate::config::{Keep, RunConfig};
+use crate::leases::SessionLeases;
 use crate::{dump, exports};
 
 /// What one attempt has to be told.
@@ -185,11 +187,16 @@ struct Findings {
 impl Place<'_> {
     async fn execute(&self, zygote: &Arc<Zygote>, end: &mut watch::Receiver<bool>) -> Verdict {
         let seed = (self.config.host.random.0)();
-        let plan = match self.plan(seed) {
-            Ok(plan) => Arc::new(plan),
+        let context = self.context(seed);
+        let planned = match self.config.options.isolation {
+            Isolation::Sealed => self.plan(&context).map(|plan| (plan, None)),
+            Isolation::Shared => self.plan_shared(context).await.map(|(plan, ground)| (plan, Some(ground))),
+        };
+        let (plan, ground) = match planned {
+            Ok((plan, ground)) => (Arc::new(plan), ground),
             Err(why) => return Verdict::new(Came::setup_failed(why)),
         };
-        let session = match Session::launch(zygote, self.session_config(&plan, seed)).await {
+        let session = match Session::launch(zygote, self.session_config(&plan, ground, seed)).await {
             Ok(session) => session,
             Err(error) => return Verdict::new(Came::setup_failed(whole(&error))),
         };
@@ -203,15 +210,31 @@ impl Place<'_> {
         findings.into_verdict(came).await
     }
 
-    fn plan(&self, seed: u64) -> Result<Plan, String> {
-        let context = Context {
+    fn context(&self, seed: u64) -> Context {
+        Context {
             session_id: self.owned.id().clone(),
             session_name: self.owned.name().clone(),
             session_dir: self.owned.dir().root().to_owned(),
             seed,
             host_env: self.config.host.env.clone(),
-        };
-        let plan = self.config.stack.plan(&context, &*self.config.host.programs);
+            leased: None,
+        }
+    }
+
+    /// With ports that are leased for it.
+    async fn plan_shared(&self, context: Context) -> Result<(Plan, Ground), String> {
+        let id = self.owned.id().clone();
+        let prepared = blocking(self.config, move |config| {
+            let leases = SessionLeases { store: Arc::clone(&config.store), id };
+            let ports = shared::candidates(config.host.ports.as_ref(), (config.host.random.0)());
+            let programs: Arc<dyn Programs + Send + Sync> = Arc::clone(&config.host.programs);
+            shared::prepare(&config.stack, context, programs, Arc::new(leases), ports)
+        });
+        prepared.await.map_err(|error| whole(&error))
+    }
+
+    fn plan(&self, context: &Context) -> Result<Plan, String> {
+        let plan = self.config.stack.plan(context, &*self.config.host.programs);
         let mut plan = plan.map_err(|error| whole(&error))?;
         if let Some(home) = plan.suites[self.attempt.scenario.suite].home {
             plan.home = home;
@@ -219,10 +242,11 @@ impl Place<'_> {
         Ok(plan)
     }
 
-    fn session_config(&self, plan: &Arc<Plan>, seed: u64) -> Config {
+    fn session_config(&self, plan: &Arc<Plan>, ground: Option<Ground>, seed: u64) -> Config {
         let host = &self.config.host;
         Config {
             plan: Arc::clone(plan),
+            shared: ground,
             id: self.owned.id().clone(),
             name: self.owned.name().clone(),
             dir: self.owned.dir().root().to_owned(),

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use belljar_session::shared::PortRange;
 use belljar_session::{User, WallClock};
+use belljar_stack::plan::Isolation;
 use belljar_stack::{Programs, Stack};
 use belljar_store::{RuntimeDir, Store};
 use tokio::sync::watch;
@@ -47,6 +49,8 @@ pub struct Host {
     pub capabilities: Arc<Capabilities>,
     pub clock: WallClock,
     pub random: Random,
+    /// The ports that may be leased, where that was said.
+    pub ports: Option<PortRange>,
 }
 
 /// The names of what this machine can do, for `requires`. Found out when a suite asks for the first time: trying it
@@ -60,6 +64,8 @@ pub struct Random(pub Arc<dyn Fn() -> u64 + Send + Sync>);
 /// How a run goes about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// How tight its sessions are.
+    pub isolation: Isolation,
     /// How many attempts are under way at once at most.
     pub jobs: usize,
     /// Instead of the suites' own.

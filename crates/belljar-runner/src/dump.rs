@@ -66,6 +66,7 @@ mod tests {
             state: ReplicaState::Ready,
             host: "10.0.0.2".to_owned(),
             ports: BTreeMap::new(),
+            url: None,
             published: BTreeMap::new(),
             generation: 2,
             pid: Some(7),

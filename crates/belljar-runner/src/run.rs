@@ -14,7 +14,7 @@ use belljar_model::{
 use belljar_sandbox::Zygote;
 use belljar_session::timeline::Timeline;
 use belljar_stack::Context;
-use belljar_stack::plan::{Plan, SuitePlan};
+use belljar_stack::plan::{Isolation, LeasedPorts, Plan, SuitePlan};
 use belljar_store::{NewRun, RunDir};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -45,8 +45,9 @@ pub async fn run(
 ) -> Result<Summary, RunError> {
     // The networks of the attempts to come are made while the run is still being set up. A stack without
     // replicas has none that would be worth keeping; where this fails, so will the first attempt, and tell why.
-    let network = belljar_session::network(&plan(&config)?);
-    if !network.replicas.is_empty() {
+    let plan = plan(&config)?;
+    let network = belljar_session::network(&plan);
+    if plan.isolation == Isolation::Sealed && !network.replicas.is_empty() {
         let _ = zygote.prepare(&network, config.options.jobs);
     }
     let execute: Execute = Box::new(move |config, attempt, end, began| {
@@ -113,6 +114,8 @@ fn plan(config: &RunConfig) -> Result<Plan, RunError> {
         session_name: SessionName::new("plan").expect("it is one"),
         seed: 0,
         host_env: config.host.env.clone(),
+        // What only a sealed session can do is told before the first one starts.
+        leased: (config.options.isolation == Isolation::Shared).then(LeasedPorts::default),
     };
     Ok(config.stack.plan(&context, &*config.host.programs)?)
 }

@@ -7,6 +7,7 @@ use belljar_stack::plan::{Filesystem, Home, Plan, Requires, SuitePlan};
 
 pub(crate) fn plan(dir: &Path, suites: Vec<SuitePlan>) -> Plan {
     Plan {
+        isolation: belljar_stack::plan::Isolation::Sealed,
         stack: StackName::new("stack").unwrap(),
         dir: dir.to_owned(),
         filesystem: Filesystem::Host,

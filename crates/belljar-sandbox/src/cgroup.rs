@@ -115,6 +115,7 @@ impl LimitPlan {
         id: &str,
         session: Limits,
         units: impl IntoIterator<Item = (String, Limits)>,
+        is_sealed: bool,
     ) -> Result<Self, LimitError> {
         let units: BTreeMap<String, Limits> =
             units.into_iter().filter(|(_, limits)| *limits != Limits::default()).collect();
@@ -124,10 +125,10 @@ impl LimitPlan {
         let units_need = |controller: Controller| units.values().any(|limits| controller.is_in(limits));
         let can_count = || kernel.place(Controller::Pids, &BTreeSet::from([Controller::Pids])).is_ok();
         // The kernel counts the processes of a session's own user namespace, but for root's.
-        if groups.pids.is_some() && !is_root && !units_need(Controller::Pids) && !can_count() {
+        if is_sealed && groups.pids.is_some() && !is_root && !units_need(Controller::Pids) && !can_count() {
             groups.pids = None;
         }
-        if groups.pids.is_none() && is_root && !crate::limits::has_own_pid_max() && can_count() {
+        if is_sealed && groups.pids.is_none() && is_root && !crate::limits::has_own_pid_max() && can_count() {
             groups.pids = Some(crate::limits::DEFAULT_PROCESSES);
         }
         let needs = |controller: &Controller| controller.is_in(&groups) || units_need(*controller);

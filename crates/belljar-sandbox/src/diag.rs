@@ -18,6 +18,24 @@ use crate::error::{During as _, SandboxError, Step};
 ///
 /// The kernel answers while it is asked: this takes microseconds and does not wait.
 pub fn is_listening(sock_diag: BorrowedFd<'_>, address: Ipv4Addr, port: u16) -> Result<bool, SandboxError> {
+    listener(sock_diag, address, port).map(|found| found.is_some())
+}
+
+/// Who accepts TCP connections, as far as the kernel tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// The number of its socket, as processes that have it show it.
+    pub inode: u32,
+    /// Its owner.
+    pub uid: u32,
+}
+
+/// The same as [`is_listening`], with whose it is.
+pub fn listener(
+    sock_diag: BorrowedFd<'_>,
+    address: Ipv4Addr,
+    port: u16,
+) -> Result<Option<Listener>, SandboxError> {
     let mut socket_id = SocketId::new_v4();
     socket_id.source_address = IpAddr::V4(address);
     socket_id.source_port = port;
@@ -55,10 +73,11 @@ pub fn is_listening(sock_diag: BorrowedFd<'_>, address: Ipv4Addr, port: u16) -> 
     let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&buffer[..received.min(buffer.len())]);
     match answer.map_err(|_| SandboxError::Protocol)?.payload {
         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
-            Ok(found.header.state == TCP_LISTEN)
+            let listener = Listener { inode: found.header.inode, uid: found.header.uid };
+            Ok((found.header.state == TCP_LISTEN).then_some(listener))
         }
         NetlinkPayload::Error(error) => match error.code.map(|code| Errno::from_raw_os_error(-code.get())) {
-            Some(Errno::NOENT) => Ok(false),
+            Some(Errno::NOENT) => Ok(None),
             Some(errno) => Err(errno).during(Step::AskSockets),
             None => Err(SandboxError::Protocol),
         },

@@ -155,6 +155,7 @@ steps! {
     BindSocket = "bind a socket in the session";
     AskSockets = "ask which sockets listen";
     CheckPath = "look at a path as a process sees it";
+    CloneFile = "clone a file";
     OpenTun = "open the device of virtual interfaces";
     MakeFilter = "make a table of packet filters";
     Send = "send to a helper process";

@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::process::{Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::channel;
-use crate::error::SandboxError;
+use crate::error::{During as _, SandboxError, Step};
 use crate::limits::take_all_descriptors;
 use crate::proof::Proof;
 use crate::protocol::{Message, Request};
@@ -24,6 +26,8 @@ pub struct Zygote {
     control: Mutex<Control>,
     pidfd: OwnedFd,
     pid: i32,
+    /// How many descriptors our caller's programs may have.
+    descriptors: u64,
 }
 
 impl Zygote {
@@ -32,10 +36,10 @@ impl Zygote {
     /// granted at most; tenants get fewer, so that they cannot keep it from handing descriptors on.
     pub fn fork() -> Result<Self, SandboxError> {
         let forked = zygote::fork();
-        take_all_descriptors();
+        let descriptors = take_all_descriptors();
         let (control, zygote) = forked?;
         let control = Control { socket: control, launches: 0 };
-        Ok(Self { control: Mutex::new(control), pidfd: zygote.pidfd, pid: zygote.pid })
+        Ok(Self { control: Mutex::new(control), pidfd: zygote.pidfd, pid: zygote.pid, descriptors })
     }
 
     /// Makes a sealed session. Blocks for the few milliseconds that it takes; callable from any thread.
@@ -59,6 +63,26 @@ impl Zygote {
         channel::send(control.socket.as_fd(), &Order::Network { number: control.launches }, &[])?;
         let (_, mut fds) = control.answer()?;
         fds.pop().ok_or(SandboxError::Protocol)
+    }
+
+    /// Starts the warden of a session in shared isolation. The program that we are is executed again, as
+    /// `__warden DESCRIPTORS`: a child of ours that is no copy of us has one thread and no user namespace, and may
+    /// be made at any time.
+    pub fn launch_shared(&self) -> Result<Init, SandboxError> {
+        let (host, control) = channel::pair()?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("belljar").arg("__warden").arg(self.descriptors.to_string());
+        command.stdin(control).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().during(Step::Fork)?;
+        // It is not reaped before its end has been seen, so the number is its own.
+        let pid = i32::try_from(child.id()).map_err(|_| SandboxError::Protocol)?;
+        let number = Pid::from_raw(pid).ok_or(SandboxError::Protocol)?;
+        let pidfd = pidfd_open(number, PidfdFlags::empty()).during(Step::Fork)?;
+        // Its copy of the other end has to be the only one, or its death would not be heard.
+        drop(command);
+        let warden = Init { control: host, pidfd, pid, end: End::Told };
+        let (ready, _) = channel::receive::<Result<(), SandboxError>>(warden.as_fd())?;
+        ready.map(|()| warden)
     }
 
     /// Has networks of this shape made ahead, and keeps as many for the sessions to come: each is leased to one
@@ -107,7 +131,7 @@ impl Control {
     fn launched(&self) -> Result<Init, SandboxError> {
         let (pid, fds) = self.answer()?;
         let [control, pidfd] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| SandboxError::Protocol)?;
-        Ok(Init { control, pidfd, pid })
+        Ok(Init::new(control, pidfd, pid))
     }
 
     /// The answer to the last order, and what came with it.
@@ -131,8 +155,8 @@ impl Drop for Zygote {
     }
 }
 
-/// The zygote's answer to a launch, or to another order that brings descriptors. The control socket and the pidfd of the new init travel beside it; the
-/// first message on that socket says whether the session is sealed.
+/// The zygote's answer to a launch, or to another order that brings descriptors. The control socket and the
+/// pidfd of the new init travel beside it; the first message on that socket says whether the session is sealed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Launched {
     /// That of the launch.
@@ -148,11 +172,40 @@ pub struct Init {
     control: OwnedFd,
     pidfd: OwnedFd,
     pid: i32,
+    end: End,
+}
+
+/// How a session is ended from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Its pid 1 is killed, and the kernel kills the rest.
+    Killed,
+    /// Its warden is told to, and kills the rest.
+    Told,
 }
 
 impl Init {
     pub(crate) fn new(control: OwnedFd, pidfd: OwnedFd, pid: i32) -> Self {
-        Self { control, pidfd, pid }
+        Self { control, pidfd, pid, end: End::Killed }
+    }
+
+    /// Ends the session at once. Its processes are gone when the control socket and the pidfd say so.
+    pub fn end(&self) {
+        let signal = match self.end {
+            End::Killed => Signal::KILL,
+            End::Told => Signal::TERM,
+        };
+        // It can only fail where it has ended already.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, signal);
+    }
+
+    /// Takes note of its end, where it is a child of ours.
+    pub fn reap(&self) {
+        if self.end == End::Told {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            // What has not ended yet is reaped with us.
+            let _ = rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options);
+        }
     }
 
     /// Readable when a message waits (non-blocking).
@@ -191,9 +244,9 @@ impl Init {
 
 impl Drop for Init {
     fn drop(&mut self) {
-        // The end of the control socket ends it too; this does not wait until pid 1 gets to read it. It can
-        // only fail where pid 1 has ended already.
-        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+        // The end of the control socket ends it too; this does not wait until pid 1 gets to read it.
+        self.end();
+        self.reap();
     }
 }
 

@@ -26,7 +26,7 @@ use crate::processes::{self, Atlas, Process};
 use crate::protocol::{Answer, Ask, Message, ProcessInfo, Request};
 use crate::slot::{Slot, enter_network};
 use crate::sockets;
-use crate::spawn::{self, Ground};
+use crate::spawn::{self, Descriptors, Ground};
 use crate::spec::{ExitStatus, Place, ProcessSpec, SessionSpec, Target};
 use crate::sys::{self, Disposition};
 use crate::tree;
@@ -46,9 +46,9 @@ pub(crate) struct Start<'a> {
 }
 
 /// How long processes may take to end or to stand still.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait before processes are looked at again.
-const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000 };
+pub(crate) const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000 };
 
 /// The whole life of an init.
 pub(crate) fn run(start: &Start<'_>) -> i32 {
@@ -151,14 +151,15 @@ struct Unit {
     alive: bool,
 }
 
+/// A process on its way to its program.
 #[derive(Debug)]
-struct Starting {
-    request: u64,
-    unit: u64,
+pub(crate) struct Starting {
+    pub(crate) request: u64,
+    pub(crate) unit: u64,
     pid: i32,
     /// None where it has told that it failed: it ends then, and is heard of when it has.
-    told: Option<std::fs::File>,
-    text: Vec<u8>,
+    pub(crate) told: Option<std::fs::File>,
+    pub(crate) text: Vec<u8>,
 }
 
 /// Something that is to become true of some processes.
@@ -171,9 +172,35 @@ struct Watch {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goal {
+pub(crate) enum Goal {
     Dead,
     Still,
+}
+
+impl Goal {
+    /// Does what brings it nearer; one of these processes that are not there yet.
+    pub(crate) fn approach(self, members: &[i32]) -> Result<Option<i32>, SandboxError> {
+        let mut lagging = None;
+        for &pid in members {
+            match self {
+                Self::Dead => {
+                    send_signal(pid, libc::SIGKILL)?;
+                    lagging = Some(pid);
+                }
+                Self::Still if processes::is_still(pid)? => {}
+                Self::Still => {
+                    send_signal(pid, libc::SIGSTOP)?;
+                    lagging = Some(pid);
+                }
+            }
+        }
+        Ok(lagging)
+    }
+
+    /// The error of a process that did not get there in time.
+    pub(crate) fn stuck(self, pid: i32) -> SandboxError {
+        SandboxError::Stuck { pid, freezing: self == Self::Still, seconds: PATIENCE.as_secs() }
+    }
 }
 
 #[derive(Debug)]
@@ -240,6 +267,9 @@ impl Session<'_> {
                 Some(unit) if unit.alive => sockets::check(unit.pid, &check).map(Answer::Holds),
                 _ => Ok(Answer::Holds(false)),
             },
+            Ask::HasSocket { target, inode } => processes::all()
+                .and_then(|all| self.members(target, &all))
+                .map(|members| Answer::Holds(processes::have_socket(&members, inode))),
             Ask::Processes => self.processes().map(Answer::Processes),
             Ask::AddReplica { address, prefix } => {
                 self.add_replica(fds, address, prefix).map(|()| Answer::Done)
@@ -282,18 +312,15 @@ impl Session<'_> {
     // What starts and ends.
 
     fn spawn(&mut self, request: u64, spec: &ProcessSpec, fds: Vec<OwnedFd>) -> Result<(), SandboxError> {
-        let mut fds = fds;
-        let groups = if fds.len() > 3 { fds.split_off(3) } else { Vec::new() };
-        let standard = <[OwnedFd; 3]>::try_from(fds).map_err(|_| SandboxError::Protocol)?;
+        let passed = Descriptors::of(fds, spec)?;
         let network = self.slot.namespace(spec.place)?;
-        let (child, told) = spawn::start(spec, network, &standard, &groups, &self.ground)?;
+        let (child, told) = spawn::start(spec, network, &passed, &self.ground)?;
         let ProcessSpec { unit, place, main, .. } = *spec;
         if main && let Place::Replica(replica) = place {
             self.nothing_left(replica)?;
         }
         self.units.insert(unit, Unit { pid: child.pid, place, main, alive: true });
-        let told = Some(told.into());
-        self.starting.push(Starting { request, unit, pid: child.pid, told, text: Vec::new() });
+        self.starting.push(Starting::new(request, unit, child.pid, told));
         Ok(())
     }
 
@@ -445,12 +472,11 @@ impl Session<'_> {
 
     /// Looks whether a watch has come to its end, and does what brings that nearer. Gives back one that has not.
     fn look(&mut self, watch: Watch) -> Result<Option<Watch>, SandboxError> {
-        let result = match self.approach(&watch) {
+        let members = processes::all().and_then(|all| self.members(watch.target, &all));
+        let lagging = members.and_then(|members| watch.goal.approach(&members));
+        let result = match lagging {
             Ok(None) => Ok(()),
-            Ok(Some(pid)) if Instant::now() > watch.deadline => {
-                let freezing = watch.goal == Goal::Still;
-                Err(SandboxError::Stuck { pid, freezing, seconds: PATIENCE.as_secs() })
-            }
+            Ok(Some(pid)) if Instant::now() > watch.deadline => Err(watch.goal.stuck(pid)),
             Ok(Some(_)) => return Ok(Some(watch)),
             // What is short now may not be so in a moment.
             Err(error) if error.is_of_want() && Instant::now() <= watch.deadline => return Ok(Some(watch)),
@@ -475,25 +501,6 @@ impl Session<'_> {
             }
         }
         Ok(None)
-    }
-
-    /// Does what brings the goal of a watch nearer; one of the processes that are not there yet.
-    fn approach(&self, watch: &Watch) -> Result<Option<i32>, SandboxError> {
-        let mut lagging = None;
-        for pid in self.members(watch.target, &processes::all()?)? {
-            match watch.goal {
-                Goal::Dead => {
-                    send_signal(pid, libc::SIGKILL)?;
-                    lagging = Some(pid);
-                }
-                Goal::Still if processes::is_still(pid)? => {}
-                Goal::Still => {
-                    send_signal(pid, libc::SIGSTOP)?;
-                    lagging = Some(pid);
-                }
-            }
-        }
-        Ok(lagging)
     }
 
     fn processes(&self) -> Result<Vec<ProcessInfo>, SandboxError> {
@@ -548,8 +555,12 @@ impl Session<'_> {
 }
 
 impl Starting {
+    pub(crate) fn new(request: u64, unit: u64, pid: i32, told: OwnedFd) -> Self {
+        Self { request, unit, pid, told: Some(told.into()), text: Vec::new() }
+    }
+
     /// Takes in what the child has to say; whether its program runs.
-    fn runs(&mut self) -> bool {
+    pub(crate) fn runs(&mut self) -> bool {
         let Some(told) = &mut self.told else { return false };
         match told.read_to_end(&mut self.text) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => false,
@@ -564,7 +575,7 @@ impl Starting {
 }
 
 /// Whether there was such a process.
-fn send_signal(pid: i32, signal: i32) -> Result<bool, SandboxError> {
+pub(crate) fn send_signal(pid: i32, signal: i32) -> Result<bool, SandboxError> {
     match sys::kill(pid, signal) {
         Ok(()) => Ok(true),
         Err(Errno::SRCH) => Ok(false),

@@ -22,11 +22,14 @@ mod error;
 pub mod floor;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 mod host;
 mod identity;
 mod init;
 mod keeper;
+mod kin;
 mod limits;
+mod machine;
 mod mount;
 mod netlink;
 mod overlay;
@@ -43,15 +46,17 @@ mod survey;
 mod sys;
 mod target;
 mod tree;
+pub mod warden;
 mod writers;
 mod zygote;
 
 pub use cgroup::{Groups, LimitError, LimitPlan};
-pub use diag::is_listening;
+pub use diag::{Listener, is_listening, listener};
 pub use error::{SandboxError, Step};
 pub use host::{Init, Zygote};
-pub use identity::{Identity, identity};
-pub use probe::{Capability, probe};
+pub use identity::{Identity, identity, plain_identity};
+pub use machine::surroundings;
+pub use probe::{Capability, probe, why_not_sealed};
 #[doc(hidden)]
 pub use proof::{Proof, ProofStep};
 pub use protocol::{Answer, Ask, Message, ProcessInfo, Request};

@@ -112,6 +112,13 @@ pub(crate) fn bound_process(processes: u32, descriptors: u64) -> Result<(), Sand
     bound(Resource::Nproc, Some(processes.into()), None).during(Step::BoundProcess)
 }
 
+/// The same for a program of a session in shared isolation. The kernel counts its processes together with all others
+/// of its user, so their number is not bounded here.
+pub(crate) fn bound_shared_process(descriptors: u64) -> Result<(), SandboxError> {
+    bound(Resource::Core, Some(0), None).during(Step::BoundProcess)?;
+    bound(Resource::Nofile, None, Some(descriptors)).during(Step::BoundProcess)
+}
+
 /// Lowers a limit to `most`, and what holds at first to `first`. None is no limit.
 fn bound(resource: Resource, most: Option<u64>, first: Option<u64>) -> Result<(), Errno> {
     let smaller = |one: Option<u64>, other: Option<u64>| one.into_iter().chain(other).min();

@@ -16,6 +16,7 @@ use crate::cgroup;
 use crate::channel;
 use crate::error::{During as _, SandboxError, Step};
 use crate::identity::identity;
+use crate::machine;
 use crate::mount;
 use crate::proof::{Proof, Provable};
 use crate::slot::{self, Slot};
@@ -36,11 +37,11 @@ pub struct Capability {
 
 /// Tries everything. Takes some milliseconds, and leaves nothing behind.
 pub fn probe() -> Vec<Capability> {
-    let found = try_in_child();
+    let found = try_in_child(Depth::Everything);
     let why = |trial: Trial| match &found {
         Ok(found) => match found.get(&trial) {
             Some(Ok(())) => None,
-            Some(Err(error)) => Some(error.to_string()),
+            Some(Err(error)) => Some(because(trial, error)),
             None => Some("it could not be tried: what it stands on does not work".to_owned()),
         },
         Err(error) => Some(error.to_string()),
@@ -50,6 +51,26 @@ pub fn probe() -> Vec<Capability> {
         Capability { name, works: why.is_none(), why, cost }
     });
     tried.chain(limits()).collect()
+}
+
+/// Why sessions cannot be sealed on this machine, if that is so. Tries less than [`probe`]: nothing that others on
+/// the machine could notice.
+pub fn why_not_sealed() -> Option<String> {
+    let needed = TRIALS.iter().filter(|(.., cost)| *cost == NO_SEAL);
+    match try_in_child(Depth::Namespaces) {
+        Ok(found) => needed.into_iter().find_map(|(trial, name, _)| match found.get(trial) {
+            Some(Ok(())) => None,
+            Some(Err(error)) => Some(because(*trial, error)),
+            None => Some(format!("there are no {name}")),
+        }),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+/// The kernel's word, and the settings of the machine that may be behind it.
+fn because(trial: Trial, error: &SandboxError) -> String {
+    let settings = if trial == Trial::Users { machine::userns_settings() } else { Vec::new() };
+    std::iter::once(error.to_string()).chain(settings).collect::<Vec<_>>().join("; ")
 }
 
 fn limits() -> impl Iterator<Item = Capability> {
@@ -82,7 +103,14 @@ enum Trial {
     Filter,
 }
 
-const NO_SEAL: &str = "no sealed sessions, and so no sessions at all in this version";
+/// How much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Depth {
+    Namespaces,
+    Everything,
+}
+
+const NO_SEAL: &str = "no sealed sessions: isolation is shared, on the host's network and files";
 const TRIALS: &[(Trial, &str, &str)] = &[
     (Trial::Users, "user namespaces", NO_SEAL),
     (Trial::Pids, "pid namespaces", NO_SEAL),
@@ -105,12 +133,12 @@ const TRIALS: &[(Trial, &str, &str)] = &[
 
 type Found = HashMap<Trial, Result<(), SandboxError>>;
 
-fn try_in_child() -> Result<Found, SandboxError> {
+fn try_in_child(depth: Depth) -> Result<Found, SandboxError> {
     let (ours, theirs) = channel::pair()?;
     let pid = sys::fork_beside_threads(|| {
         let found = tie_to_parent()
             .and_then(|()| sys::close_all_but(&[theirs.as_fd()]).during(Step::CloseDescriptors))
-            .map(|()| try_all());
+            .map(|()| try_all(depth));
         i32::from(found.and_then(|found| channel::send(theirs.as_fd(), &pairs(found), &[])).is_err())
     })
     .during(Step::Fork)?;
@@ -133,7 +161,7 @@ fn receive(socket: std::os::fd::BorrowedFd<'_>) -> Result<Found, SandboxError> {
 }
 
 /// In the child: what the zygote does, and what it and inits do in it.
-fn try_all() -> Found {
+fn try_all(depth: Depth) -> Found {
     let mut found = Found::new();
     let tun = rustix::fs::open("/dev/net/tun", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
     found.insert(Trial::Tun, tun.map(drop).during_at(Step::OpenTun, "/dev/net/tun"));
@@ -153,7 +181,7 @@ fn try_all() -> Found {
         found.insert(trial, sys::spawn(flag, || 0).map(drop).during(Step::CloneInit));
     }
     let network = slot::home();
-    if let Ok(home) = &network {
+    if let (Ok(home), Depth::Everything) = (&network, depth) {
         let spec = NetworkSpec {
             address: Ipv4Addr::new(10, 0, 0, 1),
             prefix: 24,

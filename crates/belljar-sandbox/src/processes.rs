@@ -26,7 +26,7 @@ const PF_EXITING: u64 = 4;
 
 impl Process {
     /// Reads `/proc/PID/stat`. The command's name in it may contain anything, so it counts from its end.
-    fn parse(stat: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(stat: &[u8]) -> Option<Self> {
         let stat = &*String::from_utf8_lossy(stat);
         let pid = stat.split(' ').next()?.parse().ok()?;
         let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
@@ -53,6 +53,22 @@ pub(crate) fn all() -> Result<Vec<Process>, SandboxError> {
         all.extend(stat.as_deref().and_then(Process::parse).filter(|one| one.pid != 1 && !one.is_dead()));
     }
     Ok(all)
+}
+
+/// Whether one of these processes has the socket with this number. A process that does not let us look is taken
+/// at its word: it may have it.
+pub(crate) fn have_socket(pids: &[i32], inode: u32) -> bool {
+    let name = format!("socket:[{inode}]");
+    let is_hidden = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    pids.iter().any(|pid| match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(descriptors) => {
+            descriptors.filter_map(Result::ok).any(|one| match std::fs::read_link(one.path()) {
+                Ok(target) => target.as_os_str() == name.as_str(),
+                Err(error) => is_hidden(&error),
+            })
+        }
+        Err(error) => is_hidden(&error),
+    })
 }
 
 /// What has been read of a process; none where it has ended since. Every other error is one: a process that cannot

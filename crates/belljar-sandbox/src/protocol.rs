@@ -41,6 +41,11 @@ pub enum Ask {
         unit: u64,
         check: PathCheck,
     },
+    /// Whether one of these processes has the socket with this number, as far as can be seen.
+    HasSocket {
+        target: Target,
+        inode: u32,
+    },
     Processes,
     /// One more replica, whose number follows the last one's. A new network namespace travels beside it.
     AddReplica {

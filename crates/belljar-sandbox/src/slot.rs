@@ -107,7 +107,7 @@ impl Slot {
         prefix: u8,
     ) -> Result<(), SandboxError> {
         let session = Configuration::open()?;
-        let is_first = self.replica_ns.is_empty();
+        let is_first = self.replica_ns.is_empty() && self.host_ns.is_empty();
         let index = u32::try_from(self.replica_ns.len()).unwrap_or(u32::MAX);
         let port = FIRST_PORT + index;
         let mut batch = Batch::default();

@@ -21,21 +21,30 @@ const BACKLOG: i32 = 4096;
 
 pub(crate) fn make(spec: &SocketSpec, slot: &Slot) -> Result<OwnedFd, SandboxError> {
     match spec {
-        SocketSpec::Tcp(place) => within(slot, *place, tcp),
-        SocketSpec::UdpBound(place, address, port) => within(slot, *place, || {
+        SocketSpec::Tcp(place)
+        | SocketSpec::UdpBound(place, ..)
+        | SocketSpec::TcpListening(place, ..)
+        | SocketSpec::SockDiag(place) => within(slot, *place, || make_here(spec)),
+        SocketSpec::UnixDatagram(_) => make_here(spec),
+    }
+}
+
+/// Makes it in the network that we are in, whatever place it is meant for.
+pub(crate) fn make_here(spec: &SocketSpec) -> Result<OwnedFd, SandboxError> {
+    match spec {
+        SocketSpec::Tcp(_) => tcp(),
+        SocketSpec::UdpBound(_, address, port) => {
             let socket = socket(AddressFamily::INET, SocketType::DGRAM, Some(ipproto::UDP))?;
             bind_to(socket, *address, *port)
-        }),
-        SocketSpec::TcpListening(place, address, port) => within(slot, *place, || {
+        }
+        SocketSpec::TcpListening(_, address, port) => {
             let socket = tcp()?;
             sockopt::set_socket_reuseaddr(&socket, true).during(Step::MakeSocket)?;
             let socket = bind_to(socket, *address, *port)?;
             listen(&socket, BACKLOG).during(Step::BindSocket)?;
             Ok(socket)
-        }),
-        SocketSpec::SockDiag(place) => {
-            within(slot, *place, || socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::SOCK_DIAG)))
         }
+        SocketSpec::SockDiag(_) => socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::SOCK_DIAG)),
         SocketSpec::UnixDatagram(path) => unix_datagram(path),
     }
 }
@@ -96,9 +105,19 @@ fn unix_datagram(path: &Path) -> Result<OwnedFd, SandboxError> {
 /// Whether something holds as a process sees the file tree.
 pub(crate) fn check(pid: i32, check: &PathCheck) -> Result<bool, SandboxError> {
     let Ok(root) = mount::open_path(Path::new(&format!("/proc/{pid}/root"))) else { return Ok(false) };
+    check_below(&root, check)
+}
+
+/// The same where everybody sees one file tree.
+pub(crate) fn check_here(check: &PathCheck) -> Result<bool, SandboxError> {
+    let root = mount::open_path(Path::new("/")).during_at(Step::CheckPath, "/")?;
+    check_below(&root, check)
+}
+
+fn check_below(root: &OwnedFd, check: &PathCheck) -> Result<bool, SandboxError> {
     let (PathCheck::Exists(path) | PathCheck::Connects(path)) = check;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let found = match openat2(&root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
+    let found = match openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT) {
         Ok(found) => found,
         Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::LOOP) => return Ok(false),
         Err(errno) => return Err(errno).during_at(Step::CheckPath, path),

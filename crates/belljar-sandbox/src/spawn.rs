@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::thread::{CapabilitiesSecureBits, LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 
 use crate::cgroup;
 use crate::error::{During as _, SandboxError, Step};
-use crate::identity::Identity;
+use crate::identity::{Identity, plain_identity};
 use crate::limits;
 use crate::mount::Tree;
 use crate::slot::enter_network;
@@ -22,7 +22,10 @@ use crate::spec::{Place, ProcessSpec};
 use crate::sys::{self, Child, Strings};
 use crate::target;
 use crate::tree;
-use crate::zygote::unshare;
+use crate::zygote::{tie_to_parent, unshare};
+
+/// Descriptors from here on are nobody's standard ones or listeners.
+const FIRST_OUT_OF_THE_WAY: i32 = 200;
 
 /// What every process of a session gets from its init.
 #[derive(Debug)]
@@ -37,20 +40,50 @@ pub(crate) struct Ground {
     pub(crate) descriptors: u64,
 }
 
+/// What is passed to a process from outside.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    standard: [OwnedFd; 3],
+    listeners: Vec<OwnedFd>,
+    /// Entrances of control groups.
+    groups: Vec<OwnedFd>,
+}
+
+impl Descriptors {
+    /// Tells them apart as they travel beside a process.
+    pub(crate) fn of(fds: Vec<OwnedFd>, spec: &ProcessSpec) -> Result<Self, SandboxError> {
+        let mut fds = fds.into_iter();
+        let standard: Vec<OwnedFd> = fds.by_ref().take(3).collect();
+        let standard = <[OwnedFd; 3]>::try_from(standard).map_err(|_| SandboxError::Protocol)?;
+        let listeners: Vec<OwnedFd> = fds.by_ref().take(spec.listeners.len()).collect();
+        if listeners.len() < spec.listeners.len() {
+            return Err(SandboxError::Protocol);
+        }
+        Ok(Self { standard, listeners, groups: fds.collect() })
+    }
+}
+
+/// A pipe for the word of a process that could not become its program. The reader does not wait.
+pub(crate) fn word_pipe() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+    // Only the reading end: the child may take its time to write.
+    let (told, teller) = pipe_with(PipeFlags::CLOEXEC).during(Step::Spawn)?;
+    rustix::io::ioctl_fionbio(&told, true).during(Step::Spawn)?;
+    // Out of the way of the numbers that listeners get.
+    let teller = rustix::io::fcntl_dupfd_cloexec(&teller, FIRST_OUT_OF_THE_WAY).during(Step::Spawn)?;
+    Ok((told, teller))
+}
+
 /// Forks a process on its way to its program. The pipe ends without a word when the program runs; else it
 /// carries a [`SandboxError`] as JSON.
 pub(crate) fn start(
     spec: &ProcessSpec,
     network: BorrowedFd<'_>,
-    standard: &[OwnedFd; 3],
-    groups: &[OwnedFd],
+    passed: &Descriptors,
     ground: &Ground,
 ) -> Result<(Child, OwnedFd), SandboxError> {
-    // Only the reading end: the child may take its time to write.
-    let (told, teller) = pipe_with(PipeFlags::CLOEXEC).during(Step::Spawn)?;
-    rustix::io::ioctl_fionbio(&told, true).during(Step::Spawn)?;
+    let (told, teller) = word_pipe()?;
     let child = sys::spawn(0, || {
-        let Err(error) = become_program(spec, network, standard, groups, ground);
+        let Err(error) = become_program(spec, network, passed, ground);
         // Without its init there is nobody to tell.
         let _ = serde_json::to_vec(&error).map(|text| File::from(teller).write_all(&text));
         libc::EXIT_FAILURE
@@ -64,12 +97,11 @@ pub(crate) fn start(
 fn become_program(
     spec: &ProcessSpec,
     network: BorrowedFd<'_>,
-    standard: &[OwnedFd; 3],
-    groups: &[OwnedFd],
+    passed: &Descriptors,
     ground: &Ground,
 ) -> Result<std::convert::Infallible, SandboxError> {
     // First, so that everything after it is counted.
-    cgroup::enter(groups).during(Step::EnterGroup)?;
+    cgroup::enter(&passed.groups).during(Step::EnterGroup)?;
     limits::give_way_in_need_of_memory()?;
     if spec.place != Place::Session {
         enter_network(network)?;
@@ -85,8 +117,14 @@ fn become_program(
     }
     become_tenant(ground)?;
     limits::bound_process(ground.processes, ground.descriptors)?;
+    rustix::process::umask(ground.umask);
+    become_itself(spec, passed)
+}
+
+/// The last steps, in either isolation: a terminal session of its own, its descriptors and directory.
+fn become_itself(spec: &ProcessSpec, passed: &Descriptors) -> Result<std::convert::Infallible, SandboxError> {
     rustix::process::setsid().during(Step::NewTerminalSession)?;
-    let [stdin, stdout, stderr] = standard;
+    let [stdin, stdout, stderr] = &passed.standard;
     if spec.terminal {
         rustix::process::ioctl_tiocsctty(stdin).during(Step::TakeTerminal)?;
     }
@@ -94,7 +132,7 @@ fn become_program(
     rustix::stdio::dup2_stdout(stdout).during(Step::PlaceDescriptors)?;
     rustix::stdio::dup2_stderr(stderr).during(Step::PlaceDescriptors)?;
     sys::close_all_on_exec().during(Step::CloseDescriptors)?;
-    rustix::process::umask(ground.umask);
+    place_listeners(&passed.listeners)?;
     match rustix::process::chdir(&spec.cwd) {
         Ok(()) => {}
         Err(Errno::NOENT | Errno::NOTDIR) => {
@@ -104,6 +142,64 @@ fn become_program(
     }
     sys::reset_signals().during(Step::ResetSignals)?;
     execute(spec)
+}
+
+/// Listeners are at 3 and up, where `sd_listen_fds` looks for them, and pass to the program.
+fn place_listeners(listeners: &[OwnedFd]) -> Result<(), SandboxError> {
+    let mut aside = Vec::new();
+    for listener in listeners {
+        let fd = rustix::io::fcntl_dupfd_cloexec(listener, FIRST_OUT_OF_THE_WAY);
+        aside.push(fd.during(Step::PlaceDescriptors)?);
+    }
+    for (number, fd) in (3..).zip(&aside) {
+        sys::place(fd.as_fd(), number).during(Step::PlaceDescriptors)?;
+    }
+    Ok(())
+}
+
+/// In the child of a guard: becomes an ordinary program of the caller. Where the caller is root, replicas and tasks
+/// become a plain user, with root's rights to files and nothing else of root's, because there are servers that
+/// refuse root; commands stay who we are.
+pub(crate) fn run_shared(
+    spec: &ProcessSpec,
+    passed: &Descriptors,
+    teller: &OwnedFd,
+    descriptors: u64,
+) -> i32 {
+    let guard = rustix::process::getppid();
+    let become_program = || {
+        cgroup::enter(&passed.groups).during(Step::EnterGroup)?;
+        limits::give_way_in_need_of_memory()?;
+        if spec.main || spec.place != Place::Session {
+            become_plain()?;
+        }
+        rustix::thread::set_no_new_privs(true).during(Step::DropCapabilities)?;
+        // After the change of the user, which would clear it. The guard may have died before.
+        tie_to_parent()?;
+        if rustix::process::getppid() != guard {
+            return Err(SandboxError::Gone);
+        }
+        limits::bound_shared_process(descriptors)?;
+        become_itself(spec, passed)
+    };
+    let Err::<std::convert::Infallible, _>(error) = become_program();
+    // Without its warden there is nobody to tell.
+    let _ = serde_json::to_vec(&error).map(|text| rustix::io::write(teller, &text));
+    libc::EXIT_FAILURE
+}
+
+fn become_plain() -> Result<(), SandboxError> {
+    let Some(identity) = plain_identity() else { return Ok(()) };
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    rustix::thread::set_keep_capabilities(true).during(Step::BecomeTenant)?;
+    // So that access(2) too sees a file as open(2) does. Where we may not say it, programs that ask before they open
+    // believe less than is true.
+    let bits = rustix::thread::capabilities_secure_bits().unwrap_or(CapabilitiesSecureBits::empty());
+    let _ = rustix::thread::set_capabilities_secure_bits(bits | CapabilitiesSecureBits::NO_SETUID_FIXUP);
+    rustix::thread::set_thread_groups(&[]).during(Step::BecomeTenant)?;
+    rustix::thread::set_thread_res_gid(gid, gid, gid).during(Step::BecomeTenant)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid).during(Step::BecomeTenant)?;
+    sys::keep_file_capabilities().during(Step::DropCapabilities)
 }
 
 /// The process's own view: its network at /sys, what is bound for it, what was generated for it.
@@ -140,7 +236,13 @@ fn execute(spec: &ProcessSpec) -> Result<std::convert::Infallible, SandboxError>
     let not_found = || SandboxError::CommandNotFound { argv0: argv0.clone() };
     let not_executable =
         |errno: Errno| Err(SandboxError::NotExecutable { argv0: argv0.clone(), errno: errno.raw_os_error() });
+    let listeners = (!spec.listeners.is_empty()).then(|| {
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        let (count, names) = (spec.listeners.len(), spec.listeners.join(":"));
+        [format!("LISTEN_FDS={count}"), format!("LISTEN_PID={pid}"), format!("LISTEN_FDNAMES={names}")]
+    });
     let variables = spec.env.iter().map(|(name, value)| format!("{name}={value}"));
+    let variables = variables.chain(listeners.into_iter().flatten());
     let (Some(argv), Some(env)) = (Strings::new(spec.argv.iter().cloned()), Strings::new(variables)) else {
         return not_executable(Errno::INVAL);
     };

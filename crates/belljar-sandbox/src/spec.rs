@@ -99,8 +99,8 @@ pub enum Place {
     HostService(u16),
 }
 
-/// One process to start. Its standard input, output and error travel beside it as descriptors, and after them the
-/// entrances of the control groups that it belongs to.
+/// One process to start. Its standard input, output and error travel beside it as descriptors, then its
+/// listeners, and after them the entrances of the control groups that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// The caller's number for it, never used twice in one session.
@@ -120,6 +120,9 @@ pub struct ProcessSpec {
     pub files: Vec<(PathBuf, String)>,
     /// Standard input is a terminal that becomes its controlling terminal.
     pub terminal: bool,
+    /// Listening sockets that it gets from descriptor 3 on, each with its name, told as `sd_listen_fds` reads it.
+    /// They travel beside it, after standard error.
+    pub listeners: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -145,6 +145,12 @@ fn set_attribute(mount: BorrowedFd<'_>, attribute: u64, recursive: bool) -> Resu
     })
 }
 
+/// Duplicates a descriptor to a number that is open beyond the next `execve`. Whatever had the number is closed.
+pub(crate) fn place(fd: BorrowedFd<'_>, number: RawFd) -> Result<(), Errno> {
+    // SAFETY: the caller says that nobody in this process uses what has the number.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }.into())
+}
+
 /// As many signals as there are.
 const SIGNALS: c_int = 64;
 
@@ -235,6 +241,22 @@ pub(crate) fn drop_capabilities() -> Result<(), Errno> {
         None,
         rustix::thread::CapabilitySets { effective: none, permitted: none, inheritable: none },
     )
+}
+
+/// Gives up every capability but those that let a plain user handle root's files; these pass on by `execve`.
+pub(crate) fn keep_file_capabilities() -> Result<(), Errno> {
+    use rustix::thread::CapabilitySet;
+    let had = rustix::thread::capabilities(None)?.permitted;
+    let wanted = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH | CapabilitySet::FOWNER;
+    let kept = had & wanted;
+    rustix::thread::set_capabilities(
+        None,
+        rustix::thread::CapabilitySets { effective: kept, permitted: kept, inheritable: kept },
+    )?;
+    for one in kept.iter() {
+        rustix::thread::configure_capability_in_ambient_set(one, true)?;
+    }
+    Ok(())
 }
 
 /// A list of strings as `execve` wants it.

@@ -105,6 +105,7 @@ impl Edition {
             session_dir: dir.to_owned(),
             seed: self.seed,
             host_env: self.host_env.clone(),
+            leased: None,
         };
         let programs = HostPrograms { path: self.host_env.get("PATH").cloned().unwrap_or_default() };
         Ok(self.given.parse()?.plan(&context, &programs)?)

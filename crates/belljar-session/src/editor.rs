@@ -48,6 +48,8 @@ pub(crate) struct Of {
     pub(crate) dir: PathBuf,
     pub(crate) expiry_file: PathBuf,
     pub(crate) clock: WallClock,
+    /// It has leased ports of the host in place of a network of its own.
+    pub(crate) is_shared: bool,
     /// Directories that stay visible where private ones cover the host's.
     pub(crate) shown: Vec<PathBuf>,
     /// Replicas that come may have volumes: there is a place that they can write to.
@@ -94,6 +96,9 @@ impl Editor {
         let _ = fs_err::remove_file(&path);
         let edition =
             edition.ok_or_else(|| refusal(ErrorCode::InvalidRequest, format!("there is no {file}")))?;
+        if self.of.is_shared {
+            return self.apply_shared(&mut current, edition, dry).await;
+        }
         let mut plan = self.plan(&edition).await?;
         self.refuse_what_is_covered(&plan)?;
         let mut places = current.places.clone();
@@ -101,6 +106,41 @@ impl Editor {
         let plan = Arc::new(plan);
         let next = Current { edition: Some(edition), plan, places };
         self.carry_out(&mut current, next, dry).await
+    }
+
+    /// In shared isolation the stack stays what it was: units that come would need ports that nobody has leased.
+    async fn apply_shared(
+        &self,
+        current: &mut Current,
+        edition: Edition,
+        dry: bool,
+    ) -> Result<Applied, ErrorView> {
+        let is_same = |now: &Edition| now.given == edition.given && now.host_env == edition.host_env;
+        if !current.edition.as_ref().is_some_and(is_same) {
+            return Err(self.refuse_in_shared_isolation());
+        }
+        if !dry {
+            let next = Current {
+                edition: Some(edition),
+                plan: Arc::clone(&current.plan),
+                places: current.places.clone(),
+            };
+            self.keep(current, next)?;
+            self.watches().await;
+        }
+        Ok(Applied { changes: Vec::new(), session: self.handle.view().await })
+    }
+
+    fn refuse_in_shared_isolation(&self) -> ErrorView {
+        let name = &self.of.name;
+        let message = format!(
+            "session {name} is in shared isolation, whose stack and replicas stay as they were started"
+        );
+        let mut error = refusal(ErrorCode::Unsupported, message);
+        error
+            .hints
+            .push(format!("`belljar down {name}` ends it; `belljar up` then starts it as it is to be"));
+        error
     }
 
     /// What a session shows of the host is decided when it is sealed. A program in a directory that it has its own
@@ -138,6 +178,9 @@ impl Editor {
 
     /// Gives services other numbers of replicas, and touches nothing else.
     pub(crate) async fn scale(&self, wanted: &BTreeMap<ServiceName, u16>) -> Result<Applied, ErrorView> {
+        if self.of.is_shared {
+            return Err(self.refuse_in_shared_isolation());
+        }
         let mut current = self.current.lock().await;
         let Some(edition) = &current.edition else {
             let message = format!(
@@ -170,14 +213,7 @@ impl Editor {
         let answer = if dry {
             looked
         } else {
-            // From here on this is the session's stack, also where not all of it comes up.
-            if let Some(edition) = &next.edition {
-                edition.write(&self.of.dir.join(FILE)).map_err(view)?;
-            }
-            let watches = next.edition.as_ref().is_some_and(|edition| edition.watch);
-            *current = next;
-            let plan = watches.then(|| Arc::clone(&current.plan));
-            self.watched.send_modify(|wish| *wish = (wish.0 + 1, plan));
+            self.keep(current, next)?;
             let answer = self.ask(&current.plan, false).await?;
             self.watches().await;
             answer
@@ -186,6 +222,18 @@ impl Editor {
             Answer::Changed(changes) => Ok(Applied { changes, session: self.handle.view().await }),
             _ => Err(refusal(ErrorCode::Internal, "a change was answered as something else is".to_owned())),
         }
+    }
+
+    /// From here on this is the session's stack, also where not all of it comes up.
+    fn keep(&self, current: &mut Current, next: Current) -> Result<(), ErrorView> {
+        if let Some(edition) = &next.edition {
+            edition.write(&self.of.dir.join(FILE)).map_err(view)?;
+        }
+        let watches = next.edition.as_ref().is_some_and(|edition| edition.watch);
+        *current = next;
+        let plan = watches.then(|| Arc::clone(&current.plan));
+        self.watched.send_modify(|wish| *wish = (wish.0 + 1, plan));
+        Ok(())
     }
 
     async fn ask(&self, plan: &Arc<Plan>, dry: bool) -> Result<Answer, ErrorView> {

@@ -1,7 +1,7 @@
 //! Doors for the fuzz targets to what reads bytes of others and is private otherwise. No part of the interface.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use belljar_model::{SessionId, SessionName};
@@ -13,7 +13,7 @@ use crate::driver::{self, Driver, Handle};
 use crate::editor::{Editor, Of};
 use crate::logs::Logs;
 use crate::machine::Machine;
-use crate::native::{Connection, Definitions, Names, Native};
+use crate::native::{Connection, Definitions, Names, Native, Setting};
 use crate::timeline::{Timeline, WallClock};
 
 /// What a session's name server answers to one packet.
@@ -38,9 +38,15 @@ pub fn serve(
     let logs = Arc::new(Logs::new(dir.join("logs"), timeline.start())?);
     let (sender, messages) = driver::channel();
     let env = BTreeMap::from([("PATH".to_owned(), "/usr/bin".to_owned())]);
-    let defined = Definitions::new(&plan, name.as_str(), Names::of(&plan, name.as_str()), env);
-    let home = plan.dir.clone();
-    let backend = Native::new(connection, None, defined, home, Arc::clone(&logs), name.to_string(), &sender);
+    let setting = Setting {
+        defined: Definitions::new(&plan, name.as_str(), Names::of(&plan, name.as_str()), env),
+        zygote: None,
+        dir: plan.dir.clone(),
+        ground: None,
+        notify_dir: PathBuf::from("/run/belljar/notify"),
+        hostname: name.to_string(),
+    };
+    let backend = Native::new(connection, Arc::clone(&logs), setting, &sender);
     let shared = backend.shared();
     let events_written = timeline.written();
     let machine = Machine::new(Arc::clone(&plan), id.clone(), name.clone());
@@ -51,6 +57,7 @@ pub fn serve(
         dir: dir.to_owned(),
         expiry_file: dir.join("ends-at"),
         clock,
+        is_shared: false,
         shown: Vec::new(),
         takes_volumes: true,
         private_home: None,

@@ -20,6 +20,7 @@ pub mod openapi;
 pub mod ports;
 mod ready_fd;
 pub mod session;
+pub mod shared;
 mod terminal;
 pub mod timeline;
 mod watching;

@@ -9,8 +9,8 @@ use std::time::Duration;
 use belljar_client::wire::{ErrorView, SessionView};
 use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionState, TaskState};
 use belljar_sandbox::spec::{self, Place, SocketSpec};
-use belljar_sandbox::{LimitError, LimitPlan, SandboxError, Zygote};
-use belljar_stack::plan::{Filesystem, Home, Limits, Plan};
+use belljar_sandbox::{Init, LimitError, LimitPlan, SandboxError, Zygote};
+use belljar_stack::plan::{Filesystem, Home, Isolation, Limits, Plan};
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,9 +23,10 @@ use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::metrics::Endpoint;
 use crate::native::{
-    self, Command, CommandError, CommandSpec, Connection, Definitions, Names, Native, Shared,
+    self, Command, CommandError, CommandSpec, Connection, Definitions, Names, Native, Setting, Shared,
 };
 use crate::ports::{self, Door, Gates, HostService, Numbers, PortError};
+use crate::shared::Ground;
 use crate::timeline::{Timeline, WallClock};
 
 /// After its end a session's last answers have this long to get out.
@@ -35,6 +36,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Config {
     pub plan: Arc<Plan>,
+    /// Where it stands, if it is in shared isolation.
+    pub shared: Option<Ground>,
     pub id: SessionId,
     pub name: SessionName,
     /// Its own directory in the store: events, logs, volumes.
@@ -99,6 +102,11 @@ pub enum LaunchError {
 }
 
 impl LaunchError {
+    /// Whether the kernel refused what a seal is made of.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Sandbox(SandboxError::Os { .. } | SandboxError::Gone | SandboxError::Protocol))
+    }
+
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Sandbox(error) => error.code(),
@@ -165,12 +173,15 @@ impl Config {
 
     /// How the limits of the plan will be carried out.
     fn limits(&self) -> Result<LimitPlan, LimitError> {
-        limit_plan(&self.plan, self.id.as_str())
+        limit_plan(&self.plan, self.id.as_str(), self.shared.is_none())
     }
 
     /// What every command of the session gets on top of the caller's environment, besides what the plan says.
     fn own_env(&self) -> BTreeMap<String, String> {
         let mut env = BTreeMap::new();
+        if self.shared.is_some() {
+            env.insert("TMPDIR".to_owned(), self.commands_tmp().display().to_string());
+        }
         env.insert("BELLJAR_SESSION".to_owned(), self.id.to_string());
         env.insert("BELLJAR_CONTROL".to_owned(), self.control_socket.display().to_string());
         env.insert("BELLJAR_ARTIFACTS".to_owned(), self.artifacts.display().to_string());
@@ -179,8 +190,57 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Temporary files of commands, where /tmp is everybody's.
+    fn commands_tmp(&self) -> PathBuf {
+        self.dir.join("tmp/_commands")
+    }
+
+    /// Where replicas find the sockets that they notify. A socket's path has to be short.
+    pub(crate) fn notify_dir(&self) -> PathBuf {
+        match (&self.shared, self.control_socket.parent()) {
+            (Some(_), Some(dir)) => dir.to_owned(),
+            _ => PathBuf::from("/run/belljar/notify"),
+        }
+    }
+
+    fn setting(&self, zygote: &Arc<Zygote>, names: Names) -> Setting {
+        Setting {
+            defined: Definitions::new(&self.plan, self.name.as_str(), names, self.own_env()),
+            zygote: Some(Arc::clone(zygote)),
+            dir: self.plan.dir.clone(),
+            ground: self.shared.clone(),
+            notify_dir: self.notify_dir(),
+            hostname: self.name.to_string(),
+        }
+    }
+
+    /// Makes the session's place: a seal, or in shared isolation a warden.
+    async fn ground(
+        &self,
+        zygote: &Arc<Zygote>,
+        processes: u32,
+    ) -> Result<(Init, Option<native::Sealed>), LaunchError> {
+        let zygote = Arc::clone(zygote);
+        let failed = |error| LaunchError::Files(std::io::Error::other(error));
+        if self.shared.is_some() {
+            fs_err::create_dir_all(self.commands_tmp()).map_err(LaunchError::Files)?;
+            let warden = tokio::task::spawn_blocking(move || zygote.launch_shared()).await.map_err(failed)?;
+            return Ok((warden.map_err(LaunchError::Sandbox)?, None));
+        }
+        let sealed = native::seal(self, processes).map_err(LaunchError::Files)?;
+        let spec = sealed.spec.clone();
+        let init = if self.alone {
+            zygote.launch(&spec)
+        } else {
+            tokio::task::spawn_blocking(move || zygote.launch(&spec)).await.map_err(failed)?
+        };
+        Ok((init.map_err(LaunchError::Sandbox)?, Some(sealed)))
+    }
+}
+
 impl Session {
-    /// Seals a session and starts its plan. Returns as soon as it can be spoken to; [`Session::ready`] waits.
+    /// Makes a session's place and starts its plan. Returns as soon as it can be spoken to; [`Session::ready`] waits.
     pub async fn launch(zygote: &Arc<Zygote>, config: Config) -> Result<Self, LaunchError> {
         // First of all: what is asked for of the host and cannot be had is said before anything is there.
         let bind = |port: Option<u16>| port.map(Endpoint::bind).transpose().map_err(LaunchError::Port);
@@ -196,23 +256,14 @@ impl Session {
         if !link.is_symlink() {
             fs_err::os::unix::fs::symlink(&config.program, link).map_err(LaunchError::Files)?;
         }
-        let sealed = native::seal(&config, limits.processes()).map_err(LaunchError::Files)?;
+        let processes = limits.processes();
         let directories = limits.directories();
         if !directories.is_empty() {
             let lines: Vec<_> = directories.iter().map(|one| format!("{}\n", one.display())).collect();
             fs_err::write(&config.groups_file, lines.concat()).map_err(LaunchError::Files)?;
         }
         let groups = limits.make().map_err(LaunchError::Limits)?;
-        let spec = sealed.spec.clone();
-        let init = if config.alone {
-            zygote.launch(&spec)
-        } else {
-            let zygote = Arc::clone(zygote);
-            tokio::task::spawn_blocking(move || zygote.launch(&spec))
-                .await
-                .map_err(|error| LaunchError::Files(std::io::Error::other(error)))?
-        };
-        let init = init.map_err(LaunchError::Sandbox)?;
+        let (init, sealed) = config.ground(zygote, processes).await?;
         let connection = Connection::new(init).map_err(LaunchError::Files)?;
         let connection = Arc::new(connection.with_groups(groups));
 
@@ -221,41 +272,34 @@ impl Session {
         let logs = Logs::new(config.dir.join("logs"), timeline.start()).map_err(LaunchError::Files)?;
         let logs = Arc::new(logs);
         let (sender, messages) = driver::channel();
-        let defined = Definitions::new(&config.plan, config.name.as_str(), sealed.names, config.own_env());
-        let backend = Native::new(
-            Arc::clone(&connection),
-            Some(Arc::clone(zygote)),
-            defined,
-            config.plan.dir.clone(),
-            Arc::clone(&logs),
-            config.name.to_string(),
-            &sender,
-        );
+        let (names, is_sealed) = match sealed {
+            Some(sealed) => (sealed.names, true),
+            None => (Names::of(&config.plan, config.name.as_str()), false),
+        };
+        let backend =
+            Native::new(Arc::clone(&connection), Arc::clone(&logs), config.setting(zygote, names), &sender);
         let shared = backend.shared();
-        let mut servers = vec![
-            name_server(&connection, &config.plan, shared.defined.names())
-                .await
-                .map_err(LaunchError::Sandbox)?,
-        ];
-
-        let host_services = host_services(&connection, &config.plan).await?;
-
+        let mut servers = Vec::new();
+        if is_sealed {
+            let server = name_server(&connection, &config.plan, shared.defined.names()).await;
+            servers.push(server.map_err(LaunchError::Sandbox)?);
+        }
+        let host_services = open_host_services(&connection, &config.plan).await?;
+        let door = Door::of(Arc::clone(&connection), config.plan.address);
         let events_written = timeline.written();
         let machine = Machine::new(Arc::clone(&config.plan), config.id.clone(), config.name.clone())
             .with_openings(openings);
         let handle = Driver::start(machine, backend, timeline, sender, messages);
-        let door = Door::of(Arc::clone(&connection), config.plan.address);
-        let gates = Gates::open(gates, &config.plan, &door, &handle);
+        let gates = Gates::open(gates, &door, &handle);
         servers.extend(host_services.into_iter().map(|one| tokio::spawn(one.serve(handle.clone()))));
-        servers.extend(
-            endpoint.map(|one| tokio::spawn(one.serve(Arc::clone(&config.plan), door, handle.clone()))),
-        );
+        servers.extend(endpoint.map(|one| tokio::spawn(one.serve(door, handle.clone()))));
         let of = Of {
             id: config.id.clone(),
             name: config.name.clone(),
             dir: config.dir.clone(),
             expiry_file: config.expiry_file.clone(),
             clock: config.clock.clone(),
+            is_shared: config.shared.is_some(),
             shown: config.shown(),
             takes_volumes: keeps_data(&config.plan) || config.plan.filesystem == Filesystem::Host,
             private_home: (config.plan.home == Home::Private).then(|| config.user.home.clone()),
@@ -313,7 +357,7 @@ impl Session {
 
     /// Starts a command in the session.
     pub async fn command(&self, spec: CommandSpec, stdio: [OwnedFd; 3]) -> Result<Command, CommandError> {
-        Command::start(&self.shared, &self.handle, &self.shared.defined.command_env(), spec, stdio).await
+        Command::start(&self.shared, &self.handle, spec, stdio).await
     }
 
     /// Waits until whatever changes from now on of what it watches is noticed.
@@ -363,15 +407,15 @@ pub(crate) fn keeps_data(plan: &Plan) -> bool {
     plan.replicas().any(|one| !one.volumes.is_empty() || one.init.is_some())
 }
 
-fn limit_plan(plan: &Plan, id: &str) -> Result<LimitPlan, LimitError> {
+fn limit_plan(plan: &Plan, id: &str, is_sealed: bool) -> Result<LimitPlan, LimitError> {
     let replicas = plan.replicas().map(|one| (one.name.to_string(), limits(one.limits)));
     let tasks = plan.tasks.iter().map(|one| (one.name.to_string(), limits(one.limits)));
-    LimitPlan::new(id, limits(plan.limits), replicas.chain(tasks))
+    LimitPlan::new(id, limits(plan.limits), replicas.chain(tasks), is_sealed)
 }
 
 /// Whether this machine can carry out the limits of a plan. Nothing is made.
 pub fn check_limits(plan: &Plan) -> Result<(), LimitError> {
-    limit_plan(plan, "0000-0000").map(drop)
+    limit_plan(plan, "0000-0000", plan.isolation == Isolation::Sealed).map(drop)
 }
 
 pub(crate) fn limits(limits: Limits) -> spec::Limits {
@@ -380,9 +424,14 @@ pub(crate) fn limits(limits: Limits) -> spec::Limits {
 }
 
 /// Makes them reachable before anything starts that may want to reach them.
-async fn host_services(connection: &Arc<Connection>, plan: &Plan) -> Result<Vec<HostService>, LaunchError> {
-    let opened = (0..=u16::MAX).zip(&plan.host_services).map(|(index, one)| async move {
-        HostService::open(one.clone(), index, connection)
+async fn open_host_services(
+    connection: &Arc<Connection>,
+    plan: &Plan,
+) -> Result<Vec<HostService>, LaunchError> {
+    // In shared isolation they have no address: everybody reaches the host as it is.
+    let inside = plan.host_services.iter().filter_map(|one| Some((one, one.address?)));
+    let opened = (0..=u16::MAX).zip(inside).map(|(index, (one, address))| async move {
+        HostService::open(one.clone(), address, index, connection)
             .await
             .map_err(|source| LaunchError::HostService { name: one.name.to_string(), source })
     });

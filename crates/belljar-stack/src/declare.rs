@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use belljar_model::{ServiceName, StackName, TaskName};
 
-use crate::plan::{Boot, Condition, Filesystem, Home, Interfaces, Limits, Protocol, RestartPolicy};
+use crate::plan::{
+    Boot, Condition, Filesystem, Home, Interfaces, Isolation, Limits, Protocol, RestartPolicy,
+};
 use crate::recipe::Recipe;
 use crate::reference::Template;
 use crate::source::{Place, Text};
@@ -17,6 +19,10 @@ use crate::source::{Place, Text};
 pub(crate) struct StackDecl {
     pub(crate) name: StackName,
     pub(crate) dir: PathBuf,
+    /// What the file asks for; where it says nothing, the machine decides.
+    pub(crate) isolation: Option<Isolation>,
+    /// What only a sealed session can carry out, where it stands.
+    pub(crate) sealed_only: Vec<(Place, &'static str)>,
     pub(crate) filesystem: Filesystem,
     pub(crate) home: Home,
     pub(crate) limits: Limits,
@@ -127,6 +133,7 @@ pub(crate) struct PortDecl {
     pub(crate) name: Text,
     pub(crate) port: u16,
     pub(crate) protocol: Protocol,
+    pub(crate) listen: bool,
     /// Where the number stands.
     pub(crate) place: Place,
 }
@@ -165,7 +172,8 @@ pub(crate) struct StopDecl {
 #[derive(Debug, Clone)]
 pub(crate) struct VolumeDecl {
     pub(crate) name: String,
-    pub(crate) target: Option<PathBuf>,
+    /// Where else it is shown, and where the file says so.
+    pub(crate) target: Option<(PathBuf, Place)>,
 }
 
 #[derive(Debug, Clone)]
@@ -188,7 +196,7 @@ pub(crate) struct SuiteDecl {
     pub(crate) weight: u32,
     pub(crate) requires: crate::plan::Requires,
     pub(crate) setup: Option<Command>,
-    pub(crate) home: Option<Home>,
+    pub(crate) home: Option<(Home, Place)>,
 }
 
 impl ServiceDecl {

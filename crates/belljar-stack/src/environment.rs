@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use belljar_model::ReplicaName;
+
 use crate::declare::{Process, Variable};
 use crate::fault::Fault;
+use crate::plan::Isolation;
 use crate::planner::Planner;
 use crate::resolve::Own;
 use crate::source::{Place, SourceFile, Text};
@@ -20,7 +23,7 @@ impl<'a> Planner<'a> {
         let stack = self.stack;
         let mut env = BTreeMap::from([
             ("PATH".to_owned(), DEFAULT_PATH.to_owned()),
-            ("TMPDIR".to_owned(), "/tmp".to_owned()),
+            ("TMPDIR".to_owned(), self.tmp(own).to_string_lossy().into_owned()),
         ]);
         if let Some((context, _)) = self.given {
             let names = ALWAYS.iter().copied().chain(stack.inherit_env.iter().map(String::as_str));
@@ -37,6 +40,19 @@ impl<'a> Planner<'a> {
         }
         self.add(&mut env, &process.env, own);
         env
+    }
+
+    /// Where temporary files go: in a sealed session, /tmp is its own.
+    fn tmp(&self, own: Own<'a>) -> PathBuf {
+        let unit = match own {
+            Own::Replica(service, number) => ReplicaName::of(&service.name, number).to_string(),
+            Own::Task(task) => task.name.to_string(),
+            Own::Service(_) | Own::Suite => String::new(),
+        };
+        match self.isolation() {
+            Isolation::Sealed => PathBuf::from("/tmp"),
+            Isolation::Shared => self.session_dir().join("tmp").join(unit),
+        }
     }
 
     fn add(&mut self, env: &mut BTreeMap<String, String>, variables: &[Variable], own: Own<'a>) {

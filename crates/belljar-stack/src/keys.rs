@@ -91,7 +91,7 @@ impl Level {
                 "setup",
                 "home",
             ],
-            Self::Port => &["port", "protocol"],
+            Self::Port => &["port", "protocol", "listen"],
             Self::Publish => &["port", "on"],
             Self::HostService => &["to", "port"],
             Self::Ready => &[
@@ -154,7 +154,6 @@ const EXECUTABLES_ONLY: &str = "a suite is a directory of executable files: give
 const NOT_CARRIED_OUT: &[NotCarriedOut] = &[
     value(Level::Top, "backend", "docker", NATIVE_ONLY),
     value(Level::Top, "backend", "kubernetes", NATIVE_ONLY),
-    value(Level::Top, "isolation", "shared", "every session is sealed"),
     key(Level::Top, "egress", "a session has no way out to the internet"),
     key(Level::Top, "secrets", NO_SECRETS),
     key(Level::Top, "experiment", "one stack is tried in one way at a time"),

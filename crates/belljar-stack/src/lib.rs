@@ -2,12 +2,14 @@
 //! wrong with it, each at its place; [`Stack::plan`] then decides addresses, commands and environments for one
 //! session. This crate reads the files that it is given, and nothing else.
 
+mod command_env;
 mod declare;
 mod dependencies;
 mod edits;
 mod environment;
 mod fault;
 mod given;
+mod isolation;
 mod keys;
 mod near;
 mod order;

@@ -19,6 +19,41 @@ pub struct Context {
     pub seed: u64,
     /// The host's environment, for `${env.NAME}`, `inherit_env` and the few variables that always pass.
     pub host_env: BTreeMap<String, String>,
+    /// The ports that were leased for a session in shared isolation; none for a sealed one.
+    pub leased: Option<LeasedPorts>,
+}
+
+/// How tight a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isolation {
+    /// Namespaces of its own: every replica has its own network and all of its usual ports.
+    Sealed,
+    /// Processes of the caller on the host's network, each at 127.0.0.1 with leased ports.
+    Shared,
+}
+
+/// The port of the host that each port of each replica got. One that is not in here has its own number, as in a
+/// plan that is only looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeasedPorts(BTreeMap<(ReplicaName, String), u16>);
+
+impl LeasedPorts {
+    pub fn insert(&mut self, replica: ReplicaName, port: String, number: u16) {
+        self.0.insert((replica, port), number);
+    }
+
+    pub fn get(&self, replica: &ReplicaName, port: &str) -> Option<u16> {
+        self.0.get(&(replica.clone(), port.to_owned())).copied()
+    }
+}
+
+/// A port for which a session in shared isolation needs a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortWish {
+    pub replica: ReplicaName,
+    pub port: String,
+    pub protocol: Protocol,
+    pub listen: bool,
 }
 
 /// A stack, ready to be carried out.
@@ -27,6 +62,7 @@ pub struct Plan {
     pub stack: StackName,
     /// The directory of the (first) stack file; relative paths of the file start here.
     pub dir: PathBuf,
+    pub isolation: Isolation,
     pub filesystem: Filesystem,
     pub home: Home,
     /// What everything in the session may use together.
@@ -56,9 +92,10 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostServicePlan {
     pub name: ServiceName,
-    /// Its address inside. Nothing but this one port answers there.
-    pub address: Ipv4Addr,
-    /// Its port inside.
+    /// Its address inside, where nothing but this one port answers. None in shared isolation, where everybody is
+    /// on the host's network and goes straight to the target.
+    pub address: Option<Ipv4Addr>,
+    /// The port that the session's processes connect to.
     pub port: u16,
     /// Where it leads to, as the host sees it.
     pub target: HostPort,
@@ -154,7 +191,7 @@ pub struct ServicePlan {
     pub after: Vec<Dependency>,
     pub restart: RestartPolicy,
     pub stop: StopPlan,
-    /// In the order of the file; the first is `SERVICE_PORT`.
+    /// Those of its first replica, in the order of the file; the first is `SERVICE_PORT`.
     pub ports: Vec<PortPlan>,
     /// Those of the ports that are shown on the host.
     pub publish: Vec<PublishPlan>,
@@ -194,6 +231,8 @@ pub struct PortPlan {
     pub name: String,
     pub port: u16,
     pub protocol: Protocol,
+    /// The listener is handed to the replica at its start, as systemd does.
+    pub listen: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -206,6 +245,10 @@ pub enum Protocol {
 pub struct ReplicaPlan {
     pub name: ReplicaName,
     pub address: Ipv4Addr,
+    /// In the order of the file. In shared isolation each replica has its own numbers.
+    pub ports: Vec<PortPlan>,
+    /// Its own, where its service has one.
+    pub url: Option<String>,
     pub argv: Vec<String>,
     /// Runs once, before the first start, in the replica's own place: `initdb`.
     pub init: Option<Vec<String>>,
@@ -332,6 +375,13 @@ impl Places {
             }
         }
         Ok(())
+    }
+}
+
+impl HostServicePlan {
+    /// By what the session's processes reach it.
+    pub fn host(&self) -> &str {
+        if self.address.is_some() { self.name.as_str() } else { &self.target.host }
     }
 }
 

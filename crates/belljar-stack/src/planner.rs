@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use belljar_model::{ReplicaName, ServiceName};
 
+use crate::command_env;
 use crate::declare::{Command, ServiceDecl, StackDecl, SuiteDecl, TaskDecl, VolumeDecl};
 use crate::fault::{Fault, Faults};
 use crate::near::suggestion;
 use crate::package::Package;
 use crate::plan::{
-    Boot, Context, FilePlan, HostServicePlan, Plan, PortPlan, ReplicaPlan, RestartPolicy, ServicePlan,
-    StopPlan, SuitePlan, TaskPlan, VolumePlan,
+    Boot, Context, FilePlan, Isolation, Plan, ReplicaPlan, RestartPolicy, ServicePlan, StopPlan, SuitePlan,
+    TaskPlan, VolumePlan,
 };
 use crate::programs::Programs;
 use crate::read_service::is_clean_absolute;
@@ -46,6 +47,7 @@ pub(crate) struct Planner<'a> {
 const MAX_SERVICES: usize = 254;
 const SESSION_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 const PREFIX: u8 = 16;
+const LOOPBACK_PREFIX: u8 = 8;
 const SIGTERM: i32 = 15;
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 const TASK_TIMEOUT: Duration = Duration::from_mins(5);
@@ -89,25 +91,31 @@ impl<'a> Planner<'a> {
     fn whole(&mut self) -> Plan {
         let stack = self.stack;
         self.check_names();
+        self.check_isolation();
         let order = self.order();
         let services: Vec<_> = stack.services.iter().map(|one| self.service(one)).collect();
         let tasks = stack.tasks.iter().map(|one| self.task(one)).collect();
         let suites = stack.suites.iter().map(|one| self.suite(one)).collect();
         self.check_published();
         let host_services = self.host_services();
+        let (address, prefix) = match self.isolation() {
+            Isolation::Sealed => (SESSION_ADDRESS, PREFIX),
+            Isolation::Shared => (Ipv4Addr::LOCALHOST, LOOPBACK_PREFIX),
+        };
         Plan {
             stack: stack.name.clone(),
             dir: stack.dir.clone(),
+            isolation: self.isolation(),
             filesystem: stack.filesystem,
             home: stack.home,
             limits: stack.limits,
-            command_env: command_env(&services, &host_services),
+            command_env: command_env::command_env(&services, &host_services),
             services,
             tasks,
             suites,
             order,
-            address: SESSION_ADDRESS,
-            prefix: PREFIX,
+            address,
+            prefix,
             program_dirs: std::mem::take(&mut self.program_dirs).into_iter().collect(),
             host_services,
             host_env: std::mem::take(&mut self.host_env),
@@ -136,11 +144,13 @@ impl<'a> Planner<'a> {
         self.check_named_services(service);
         self.check_program(service);
         let count = service.replicas.unwrap_or(1);
-        let replicas = (1..=count).map(|number| self.replica(service, number)).collect();
+        let replicas: Vec<_> = (1..=count).map(|number| self.replica(service, number)).collect();
         let own = Own::Service(service);
         let mut outputs = BTreeMap::new();
         for name in output_names(service) {
-            let is_of_one = output(service, &name).is_some_and(|one| one.template.is_of_one_replica());
+            // In shared isolation, what is one address elsewhere is as many as there are replicas.
+            let is_of_one = !self.is_one_address(service)
+                || output(service, &name).is_some_and(|one| one.template.is_of_one_replica());
             let own = if is_of_one { Own::Replica(service, 1) } else { own };
             // Every output is looked at, also one that the service as a whole does not have.
             let text = self.output(own, &name);
@@ -149,6 +159,7 @@ impl<'a> Planner<'a> {
         ServicePlan {
             name: service.name.clone(),
             recipe: service.recipe.as_ref().map(|used| used.recipe.name.clone()),
+            ports: replicas.first().map(|one| one.ports.clone()).unwrap_or_default(),
             replicas,
             boot: service.boot.unwrap_or(Boot::Parallel),
             after: self.dependencies(&service.process),
@@ -157,11 +168,6 @@ impl<'a> Planner<'a> {
                 signal: service.stop.signal.unwrap_or(SIGTERM),
                 within: service.stop.within.unwrap_or(STOP_WITHIN),
             },
-            ports: service
-                .ports
-                .iter()
-                .map(|one| PortPlan { name: one.name.value.clone(), port: one.port, protocol: one.protocol })
-                .collect(),
             publish: self.publish(service),
             outputs,
             watch: service.watch.clone(),
@@ -225,7 +231,9 @@ impl<'a> Planner<'a> {
         });
         ReplicaPlan {
             name: ReplicaName::of(&service.name, number),
-            address: address(service.slot, number),
+            address: self.address(service.slot, number),
+            ports: self.ports(service, number),
+            url: self.replica_url(service, number),
             argv,
             init,
             env: self.environment(&service.process, own),
@@ -241,7 +249,7 @@ impl<'a> Planner<'a> {
         VolumePlan {
             name: volume.name.clone(),
             source: self.volume(service, number, &volume.name),
-            target: volume.target.clone(),
+            target: volume.target.as_ref().map(|(path, _)| path.clone()),
         }
     }
 
@@ -258,6 +266,8 @@ impl<'a> Planner<'a> {
             let written = path.place.raw().trim_matches(['"', '\'']);
             let message = format!("`{written}` is not an absolute path");
             self.faults.push(Fault::new(&path.place, message, "expected a path from `/` on, without `..`"));
+        } else if self.faults.len() == faults {
+            self.check_file(path, &target);
         }
         FilePlan { path: target, text: self.text(text, own) }
     }
@@ -290,7 +300,7 @@ impl<'a> Planner<'a> {
             weight: suite.weight,
             requires: suite.requires.clone(),
             setup: suite.setup.as_ref().map(|command| self.argv(Some(command), own, &dir)),
-            home: suite.home,
+            home: suite.home.as_ref().map(|(home, _)| *home),
         }
     }
 
@@ -340,36 +350,6 @@ impl<'a> Planner<'a> {
     ) {
         self.faults.push(Fault::new(place, message, label).with_maybe_help(help));
     }
-}
-
-/// `DB_HOST`, `DB_PORT`, `DB_URL` and `DB_REPLICAS` for every service; the first two for one of the host.
-fn command_env(services: &[ServicePlan], host_services: &[HostServicePlan]) -> BTreeMap<String, String> {
-    let mut env = BTreeMap::new();
-    let prefix_of = |name: &ServiceName| name.as_str().to_uppercase().replace('-', "_");
-    for service in host_services {
-        let prefix = prefix_of(&service.name);
-        env.insert(format!("{prefix}_HOST"), service.name.to_string());
-        env.insert(format!("{prefix}_PORT"), service.port.to_string());
-    }
-    for service in services {
-        let prefix = prefix_of(&service.name);
-        let replicas: Vec<_> = service.replicas.iter().map(|one| one.name.as_str()).collect();
-        env.insert(format!("{prefix}_HOST"), service.name.to_string());
-        env.insert(format!("{prefix}_REPLICAS"), replicas.join(","));
-        if let Some(port) = service.ports.first() {
-            env.insert(format!("{prefix}_PORT"), port.port.to_string());
-        }
-        if let Some(url) = service.outputs.get("url") {
-            env.insert(format!("{prefix}_URL"), url.clone());
-        }
-    }
-    env
-}
-
-/// The same address in every session: sessions cannot see each other.
-fn address(place: usize, number: u16) -> Ipv4Addr {
-    let part = |number: usize| u8::try_from(number).unwrap_or(u8::MAX);
-    Ipv4Addr::new(10, 77, part(place), part(number.into()))
 }
 
 /// The path without `.` in it.

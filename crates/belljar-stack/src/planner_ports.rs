@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use crate::declare::{HostServiceDecl, PublishDecl, ServiceDecl};
 use crate::fault::Fault;
 use crate::near::suggestion;
-use crate::plan::{HostPort, HostServicePlan, PortPlan, Protocol, PublishPlan};
+use crate::plan::{HostPort, HostServicePlan, Isolation, PortPlan, Protocol, PublishPlan};
 use crate::planner::Planner;
 use crate::reference::{Fact, Reference, Template};
 use crate::resolve::Own;
@@ -28,7 +28,8 @@ impl<'a> Planner<'a> {
             self.fault_at(&publish.port.place, message, "only a port of the service can be published", help);
             return None;
         };
-        let port = PortPlan { name: name.clone(), port: port.port, protocol: port.protocol };
+        let port =
+            PortPlan { name: name.clone(), port: port.port, protocol: port.protocol, listen: port.listen };
         Some(PublishPlan { port, fixed: publish.fixed.as_ref().map(|(number, _)| *number), on: publish.on })
     }
 
@@ -76,11 +77,13 @@ impl<'a> Planner<'a> {
             return None;
         }
         let target = self.target(&service.to)?;
+        // Beyond those of the services, which are fewer than 255.
+        let address = Ipv4Addr::new(10, 77, 255, place);
+        let is_sealed = self.isolation() == Isolation::Sealed;
         Some(HostServicePlan {
             name: service.name.clone(),
-            // Beyond those of the services, which are fewer than 255.
-            address: Ipv4Addr::new(10, 77, 255, place),
-            port: service.port.unwrap_or(target.port),
+            address: is_sealed.then_some(address),
+            port: service.port.filter(|_| is_sealed).unwrap_or(target.port),
             target,
         })
     }
@@ -115,14 +118,19 @@ impl<'a> Planner<'a> {
         fact: &Fact,
     ) -> Option<String> {
         let service = self.host_service(name)?;
-        let port = match service.port {
-            Some(port) => port,
-            None => self.target(&service.to)?.port,
+        let target = self.target(&service.to)?;
+        let (host, port, addr) = match self.isolation() {
+            Isolation::Sealed => {
+                let port = service.port.unwrap_or(target.port);
+                (name.to_owned(), port, format!("{name}:{port}"))
+            }
+            Isolation::Shared => (target.host.clone(), target.port, target.to_string()),
         };
         match fact {
-            Fact::Name | Fact::Host => Some(name.to_owned()),
+            Fact::Name => Some(name.to_owned()),
+            Fact::Host => Some(host),
             Fact::Port(None) => Some(port.to_string()),
-            Fact::Addr(None) => Some(format!("{name}:{port}")),
+            Fact::Addr(None) => Some(addr),
             _ => {
                 let help = format!("write `${{{name}.host}}`, `${{{name}.port}}` or `${{{name}.addr}}`");
                 self.unknown(reference, "a service of the host has one port, without a name", Some(help))

@@ -9,7 +9,7 @@ use globset::Glob;
 use crate::declare::{StackDecl, SuiteDecl};
 use crate::fault::Fault;
 use crate::keys::Level;
-use crate::plan::{Filesystem, Home, Requires};
+use crate::plan::{Filesystem, Home, Isolation, Requires};
 use crate::read_service::Services;
 use crate::recipe::RecipeBook;
 use crate::reference::{Author, SUBJECTS};
@@ -17,6 +17,7 @@ use crate::source::Text;
 use crate::walk::{Entries, Entry, Node, Walk};
 
 const HOMES: &[(&str, Home)] = &[("host", Home::Host), ("private", Home::Private)];
+const ISOLATIONS: &[(&str, Isolation)] = &[("sealed", Isolation::Sealed), ("shared", Isolation::Shared)];
 const FILESYSTEMS: &[(&str, Filesystem)] =
     &[("host", Filesystem::Host), ("ro", Filesystem::ReadOnly), ("overlay", Filesystem::Overlay)];
 
@@ -28,8 +29,9 @@ impl Walk {
         if let Some(node) = top.get("backend") {
             self.choice(Level::Top, "backend", node, &[("native", ())]);
         }
+        let mut isolation = None;
         if let Some(node) = top.get("isolation") {
-            self.choice(Level::Top, "isolation", node, &[("sealed", ())]);
+            isolation = self.choice(Level::Top, "isolation", node, ISOLATIONS);
         }
         let filesystem =
             top.get("filesystem").and_then(|node| self.choice(Level::Top, "filesystem", node, FILESYSTEMS));
@@ -48,9 +50,22 @@ impl Walk {
             walk.suite(entry)
         });
         let host_services = top.get("host_services").map(|node| self.host_services(node));
+        let private_homes = suites.iter().filter_map(|one: &SuiteDecl| one.home.clone());
+        let private_homes = private_homes.chain(home.zip(top.get("home").map(|node| node.place.clone())));
+        let mut sealed_only: Vec<_> = private_homes
+            .filter(|(home, _)| *home == Home::Private)
+            .map(|(_, place)| (place, "home = \"private\""))
+            .collect();
+        if let (Some(Filesystem::ReadOnly | Filesystem::Overlay), Some(node)) =
+            (filesystem, top.get("filesystem"))
+        {
+            sealed_only.push((node.place.clone(), "filesystem"));
+        }
         StackDecl {
             name: name.unwrap_or_else(|| name_of_directory(&dir)),
             dir,
+            isolation,
+            sealed_only,
             filesystem: filesystem.unwrap_or(Filesystem::Host),
             home: home.unwrap_or(Home::Host),
             limits: self.limits(top.get("limits")),
@@ -141,7 +156,9 @@ impl Walk {
             weight: weight.unwrap_or(1),
             requires: table.get("requires").map(|node| self.requires(node)).unwrap_or_default(),
             setup: table.get("setup").and_then(|node| self.command(node, Author::Stack)),
-            home: table.get("home").and_then(|node| self.choice(level, "home", node, HOMES)),
+            home: table
+                .get("home")
+                .and_then(|node| Some((self.choice(level, "home", node, HOMES)?, node.place.clone()))),
         })
     }
 

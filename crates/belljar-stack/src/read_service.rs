@@ -263,7 +263,7 @@ impl Walk {
                 );
                 continue;
             }
-            let (number, protocol) = match value.value {
+            let (number, protocol, listen) = match value.value {
                 DeValue::Table(_) => {
                     let Some(table) = self.keyed_table(&value, Level::Port, "a port") else { continue };
                     let protocol = table
@@ -273,12 +273,18 @@ impl Walk {
                         self.fault(&value.place, "a port without a number", "expected `port`");
                         continue;
                     };
-                    (node, protocol.unwrap_or(Protocol::Tcp))
+                    let protocol = protocol.unwrap_or(Protocol::Tcp);
+                    let listen = table.get("listen").and_then(|node| Some((self.boolean(node)?, node)));
+                    if let (Some((true, node)), Protocol::Udp) = (&listen, protocol) {
+                        let message = "`listen` on a UDP port";
+                        self.fault(&node.place, message, "only a TCP port has a listener to hand over");
+                    }
+                    (node, protocol, listen.is_some_and(|(listen, _)| listen))
                 }
-                _ => (value, Protocol::Tcp),
+                _ => (value, Protocol::Tcp, false),
             };
             if let Some(port) = self.number(&number, 1..=u16::MAX) {
-                ports.push(PortDecl { name: key, port, protocol, place: number.place });
+                ports.push(PortDecl { name: key, port, protocol, listen, place: number.place });
             }
         }
         ports
@@ -417,7 +423,7 @@ impl Walk {
             }
             let Some(path) = self.string(&value, "a string: the path inside") else { continue };
             if let Some(target) = self.absolute(&path) {
-                volumes.push(VolumeDecl { name: key.value, target: Some(target) });
+                volumes.push(VolumeDecl { name: key.value, target: Some((target, path.place)) });
             }
         }
         volumes

@@ -17,7 +17,7 @@ impl<'a> Planner<'a> {
         let declared = service.ready.as_ref();
         let check = match declared.and_then(|ready| Some((ready, ready.check.as_ref()?))) {
             Some((ready, check)) => self.check_of(service, number, cwd, ready, check),
-            None => default_check(service),
+            None => self.default_check(service, number),
         };
         ReadyPlan {
             check,
@@ -37,18 +37,18 @@ impl<'a> Planner<'a> {
         let own = Own::Replica(service, number);
         match check {
             CheckDecl::Tcp(None) => {
-                let ports = tcp_ports(service);
+                let ports = self.tcp_ports(service, number);
                 if ports.is_empty() {
                     let message = format!("`{}` has no TCP port", service.name);
                     self.fault_at(&ready.place, message, "this waits for every one of them", None);
                 }
                 Check::Tcp { ports }
             }
-            CheckDecl::Tcp(Some(names)) => {
-                Check::Tcp { ports: names.iter().filter_map(|name| self.tcp_port(service, name)).collect() }
-            }
+            CheckDecl::Tcp(Some(names)) => Check::Tcp {
+                ports: names.iter().filter_map(|name| self.tcp_port(service, number, name)).collect(),
+            },
             CheckDecl::Http { path, port, status, body } => Check::Http {
-                port: self.http_port(service, ready, port.as_ref()).unwrap_or_default(),
+                port: self.http_port(service, number, ready, port.as_ref()).unwrap_or_default(),
                 path: self.text(path, own),
                 status: *status,
                 body: body.clone(),
@@ -61,7 +61,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn tcp_port(&mut self, service: &ServiceDecl, name: &Text) -> Option<u16> {
+    fn tcp_port(&mut self, service: &ServiceDecl, number: u16, name: &Text) -> Option<u16> {
         let Some(port) = service.ports.iter().find(|one| one.name.value == name.value) else {
             let names = service.ports.iter().map(|one| one.name.value.as_str());
             let help = suggestion(&name.value, "its ports", names);
@@ -74,17 +74,24 @@ impl<'a> Planner<'a> {
             self.fault_at(&name.place, message, "nothing tells whether somebody listens there", None);
             return None;
         }
-        Some(port.port)
+        Some(self.port_of(service, number, port))
     }
 
     /// The port that was named, else `http`, else the only one.
-    fn http_port(&mut self, service: &ServiceDecl, ready: &ReadyDecl, name: Option<&Text>) -> Option<u16> {
+    fn http_port(
+        &mut self,
+        service: &ServiceDecl,
+        number: u16,
+        ready: &ReadyDecl,
+        name: Option<&Text>,
+    ) -> Option<u16> {
         if let Some(name) = name {
-            return self.tcp_port(service, name);
+            return self.tcp_port(service, number, name);
         }
         let named =
             service.ports.iter().find(|one| one.name.value == "http" && one.protocol == Protocol::Tcp);
-        let port = named.map(|one| one.port).or_else(|| match tcp_ports(service)[..] {
+        let port = named.map(|one| self.port_of(service, number, one));
+        let port = port.or_else(|| match self.tcp_ports(service, number)[..] {
             [only] => Some(only),
             _ => None,
         });
@@ -104,15 +111,16 @@ impl<'a> Planner<'a> {
         }
         port
     }
-}
 
-fn default_check(service: &ServiceDecl) -> Check {
-    match tcp_ports(service) {
-        ports if ports.is_empty() => Check::Started,
-        ports => Check::Tcp { ports },
+    fn default_check(&self, service: &ServiceDecl, number: u16) -> Check {
+        match self.tcp_ports(service, number) {
+            ports if ports.is_empty() => Check::Started,
+            ports => Check::Tcp { ports },
+        }
     }
-}
 
-fn tcp_ports(service: &ServiceDecl) -> Vec<u16> {
-    service.ports.iter().filter(|one| one.protocol == Protocol::Tcp).map(|one| one.port).collect()
+    fn tcp_ports(&self, service: &ServiceDecl, number: u16) -> Vec<u16> {
+        let tcp = service.ports.iter().filter(|one| one.protocol == Protocol::Tcp);
+        tcp.map(|one| self.port_of(service, number, one)).collect()
+    }
 }

@@ -322,6 +322,8 @@ impl Recipe {
         });
         let used = UsedRecipe { recipe: Arc::clone(self), parameters: parameters.collect() };
         let stack = StackDecl {
+            isolation: None,
+            sealed_only: Vec::new(),
             name: StackName::new("recipe").expect("it keeps the rule"),
             dir: PathBuf::from("/"),
             filesystem: Filesystem::Host,

@@ -53,6 +53,8 @@ pub(crate) enum Fact {
     Index,
     Data,
     Host,
+    /// The address to listen on.
+    Bind,
     /// A port by its name, or the first one.
     Port(Option<String>),
     Addr(Option<String>),
@@ -203,6 +205,7 @@ impl Fact {
             ["index"] => Some(Self::Index),
             ["data"] => Some(Self::Data),
             ["host"] => Some(Self::Host),
+            ["bind"] => Some(Self::Bind),
             ["port"] => Some(Self::Port(None)),
             ["addr"] => Some(Self::Addr(None)),
             ["port", name] if !name.is_empty() => Some(Self::Port(Some(name.to_owned()))),

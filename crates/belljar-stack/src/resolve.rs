@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use belljar_model::ReplicaName;
 
-use crate::declare::{ServiceDecl, TaskDecl};
+use crate::declare::{PortDecl, ServiceDecl, TaskDecl};
 use crate::edits::{ask_for, of_profiles};
 use crate::fault::Fault;
 use crate::near::{nearest, suggestion};
@@ -241,12 +241,22 @@ impl<'a> Planner<'a> {
         outputs: Outputs,
         is_own: bool,
     ) -> Option<String> {
-        let host = match number {
+        let name = match number {
             Some(number) => ReplicaName::of(&service.name, number).to_string(),
             None => service.name.to_string(),
         };
+        if let (None, Fact::Port(_) | Fact::Addr(_) | Fact::Output(_)) = (number, fact)
+            && !self.is_one_address(service)
+        {
+            let label = format!("in shared isolation every replica of `{name}` has ports of its own");
+            let one = reference.written().replacen(&name, &format!("{name}-1"), 1);
+            return self.unknown(reference, &label, Some(format!("name one replica: `{one}`")));
+        }
         match fact {
-            Fact::Name | Fact::Host => Some(host),
+            Fact::Name => Some(name),
+            Fact::Host => Some(self.host(name)),
+            Fact::Bind if is_own => Some(self.bind_address().to_string()),
+            Fact::Bind => self.unknown(reference, "only a replica itself listens: `${self.bind}`", None),
             Fact::Index => match number {
                 Some(number) => Some(number.to_string()),
                 None => self.unknown(reference, "only a single replica has an index", None),
@@ -263,13 +273,16 @@ impl<'a> Planner<'a> {
                 }
                 self.unknown(reference, "only a replica itself knows its data: `${self.data}`", None)
             }
-            Fact::Port(port) => self.port(reference, service, port.as_deref()).map(|port| port.to_string()),
+            Fact::Port(port) => {
+                self.port(reference, service, number, port.as_deref()).map(|port| port.to_string())
+            }
             Fact::Addr(port) => {
-                self.port(reference, service, port.as_deref()).map(|port| format!("{host}:{port}"))
+                let port = self.port(reference, service, number, port.as_deref())?;
+                Some(format!("{}:{port}", self.host(name)))
             }
             Fact::Each(_) if number.is_some() && !is_own => {
                 let help = format!("`${{{}.each.…}}` asks every replica of the service", service.name);
-                self.unknown(reference, &format!("`{host}` is a single replica"), Some(help))
+                self.unknown(reference, &format!("`{name}` is a single replica"), Some(help))
             }
             Fact::Each(fact) => {
                 let numbers = 1..=service.replicas.unwrap_or(1);
@@ -294,7 +307,7 @@ impl<'a> Planner<'a> {
                     return Some(text);
                 }
                 let names = output_names(service);
-                let words = names.iter().map(String::as_str).chain(["host", "port", "addr", "name"]);
+                let words = names.iter().map(String::as_str).chain(["host", "port", "addr", "name", "bind"]);
                 let help = suggestion(name, "it gives", words);
                 self.unknown(reference, &format!("`{}` gives no `{name}`", service.name), help)
             }
@@ -308,24 +321,30 @@ impl<'a> Planner<'a> {
             return Some(self.fill(&output.template, own, Outputs::BeingMade));
         }
         let port = http_port(service).filter(|_| name == "url")?;
-        let host = match own {
-            Own::Replica(_, number) => ReplicaName::of(&service.name, number).to_string(),
-            _ => service.name.to_string(),
+        let (name, number) = match own {
+            Own::Replica(_, number) => (ReplicaName::of(&service.name, number).to_string(), number),
+            _ => (service.name.to_string(), 1),
         };
-        Some(format!("http://{host}:{port}"))
+        Some(format!("http://{}:{}", self.host(name), self.port_of(service, number, port)))
     }
 
     /// The port of this name, or the first one.
-    fn port(&mut self, reference: &Reference, service: &ServiceDecl, name: Option<&str>) -> Option<u16> {
+    fn port(
+        &mut self,
+        reference: &Reference,
+        service: &ServiceDecl,
+        number: Option<u16>,
+        name: Option<&str>,
+    ) -> Option<u16> {
         let Some(name) = name else {
-            let port = service.ports.first().map(|one| one.port);
-            if port.is_none() {
+            let Some(port) = service.ports.first() else {
                 let help = "declare one: `ports = { http = 8080 }`".to_owned();
                 return self.unknown(reference, &format!("`{}` has no port", service.name), Some(help));
-            }
-            return port;
+            };
+            return Some(self.port_of(service, number.unwrap_or(1), port));
         };
-        let port = service.ports.iter().find(|one| one.name.value == name).map(|one| one.port);
+        let port = service.ports.iter().find(|one| one.name.value == name);
+        let port = port.map(|one| self.port_of(service, number.unwrap_or(1), one));
         if port.is_none() {
             let names = service.ports.iter().map(|one| one.name.value.as_str());
             let help = suggestion(name, "its ports", names);
@@ -357,9 +376,9 @@ impl<'a> Planner<'a> {
 }
 
 /// The port that makes a service have an `http://` address without a recipe.
-fn http_port(service: &ServiceDecl) -> Option<u16> {
+fn http_port(service: &ServiceDecl) -> Option<&PortDecl> {
     let is_http = |name: &str, protocol| name == "http" && protocol == Protocol::Tcp;
-    service.ports.iter().find(|one| is_http(&one.name.value, one.protocol)).map(|one| one.port)
+    service.ports.iter().find(|one| is_http(&one.name.value, one.protocol))
 }
 
 /// The output `name` of a service's recipe.

@@ -10,8 +10,9 @@ use crate::declare::StackDecl;
 use crate::edits::{self, Edits};
 use crate::fault::Faults;
 use crate::given::Given;
+use crate::isolation;
 use crate::package::Package;
-use crate::plan::{Context, Plan};
+use crate::plan::{Context, Isolation, Plan, PortWish};
 use crate::planner::Planner;
 use crate::programs::Programs;
 use crate::recipe::RecipeBook;
@@ -94,6 +95,16 @@ impl Stack {
     /// The directory of the stack file.
     pub fn dir(&self) -> &Path {
         &self.declared.dir
+    }
+
+    /// How tight its sessions are to be, where the file says so.
+    pub fn isolation(&self) -> Option<Isolation> {
+        self.declared.isolation
+    }
+
+    /// The ports that a session in shared isolation needs leases for, before it can be planned.
+    pub fn port_wishes(&self) -> Vec<PortWish> {
+        isolation::port_wishes(&self.declared)
     }
 
     /// Decides everything that depends on the session and the machine. `programs` finds the servers that

@@ -64,6 +64,12 @@ pub enum StoreError {
     /// The registry has no such run that has not ended.
     #[error("there is no run `{id}` under way")]
     RunNotFound { id: String },
+    /// Every port that could be leased is somebody's.
+    #[error(
+        "{} found, and {wanted} {} wanted: all others of the range are taken",
+        ports(*found), if *wanted == 1 { "was" } else { "were" }
+    )]
+    NoPortLeft { wanted: usize, found: usize },
     /// A store opened for reading was asked to write.
     #[error("the state directory was opened for reading")]
     ReadOnly,
@@ -101,6 +107,7 @@ impl StoreError {
             Self::SessionNameTaken { .. } => ErrorCode::SessionNameTaken,
             Self::SessionNotFound { .. } => ErrorCode::SessionNotFound,
             Self::SessionEnded { .. } => ErrorCode::SessionEnded,
+            Self::NoPortLeft { .. } => ErrorCode::PortsExhausted,
             Self::PathRefused { .. } | Self::PathUnusable { .. } => ErrorCode::InvalidRequest,
             Self::SessionIdTaken { .. }
             | Self::SessionRemoved { .. }
@@ -132,6 +139,11 @@ impl StoreError {
     pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> Self {
         Self::StoreCorrupt { path: path.to_owned(), what: what.into(), source: None }
     }
+}
+
+/// `1 free port`, `2 free ports`.
+fn ports(count: usize) -> String {
+    if count == 1 { "1 free port was".to_owned() } else { format!("{count} free ports were") }
 }
 
 fn refusal_list(all: &[RuntimeDirRefusal]) -> String {

@@ -21,6 +21,7 @@ mod clean;
 mod discard;
 mod error;
 mod groups;
+mod leases;
 mod lock;
 mod name_wish;
 mod registry;

@@ -12,13 +12,20 @@ use crate::error::StoreError;
 use crate::registry::Fail;
 
 /// Each version with what leads to it from the one before; the first from nothing.
-const STEPS: &[(i64, &str)] = &[(1, include_str!("schema/0001.sql")), (2, include_str!("schema/0002.sql"))];
+const STEPS: &[(i64, &str)] = &[
+    (1, include_str!("schema/0001.sql")),
+    (2, include_str!("schema/0002.sql")),
+    (3, include_str!("schema/0003.sql")),
+];
 
 /// The version that this program writes.
 pub(crate) const CURRENT: i64 = STEPS[STEPS.len() - 1].0;
 
 /// The first version whose sessions have `kind` and `control_socket`.
 pub(crate) const WITH_KIND: i64 = 2;
+
+/// The first version that has leases of ports.
+pub(crate) const WITH_PORTS: i64 = 3;
 
 /// The version of a registry, checked.
 pub(crate) fn version(connection: &Connection, path: &Path) -> Result<i64, Fail> {

@@ -122,6 +122,7 @@ impl Store {
             if ended == 0 && !rows::Table::Sessions.has(transaction, id.as_str())? {
                 return Err(StoreError::SessionNotFound { id: id.clone() }.into());
             }
+            transaction.execute("DELETE FROM ports WHERE session = ?1", [id.as_str()])?;
             let record = self.record_of(transaction, id)?;
             self.relink_stack_of(transaction, record.as_ref())
         })

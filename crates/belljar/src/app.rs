@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use belljar_client::Client;
 use belljar_model::{ErrorCode, Selector};
+use belljar_session::shared::PortRange;
 use belljar_session::{User, WallClock};
 use belljar_stack::{Edits, Given, Stack, locate};
 use belljar_store::{Liveness, SessionRecord, Store};
@@ -51,6 +52,14 @@ impl App {
 
     pub(crate) fn uid() -> u32 {
         rustix::process::geteuid().as_raw()
+    }
+
+    /// The ports that may be leased, where that was said.
+    pub(crate) fn ports(&self) -> Result<Option<PortRange>> {
+        let range = self.env.get(env_vars::PORTS).map(str::parse).transpose();
+        range.map_err(|why: String| {
+            CliError::new(ErrorCode::Usage, format!("the variable {}: {why}", env_vars::PORTS))
+        })
     }
 
     /// Who processes of a session are by name: ourselves, and `belljar` where we are root.

@@ -10,6 +10,10 @@ pub(crate) const STATE_DIR: &str = "BELLJAR_STATE_DIR";
 pub(crate) const SESSION: &str = "BELLJAR_SESSION";
 /// The control socket of that session. Set inside a session.
 pub(crate) const CONTROL: &str = "BELLJAR_CONTROL";
+/// Where Docker's daemon listens; `doctor` looks whether it is there.
+pub(crate) const DOCKER_HOST: &str = "DOCKER_HOST";
+/// The ports that sessions in shared isolation may lease: `20000-29999`.
+pub(crate) const PORTS: &str = "BELLJAR_PORTS";
 /// Seconds that are added to the time of day. For tests of what time does to state.
 pub(crate) const TEST_CLOCK_OFFSET: &str = "__BELLJAR_TEST_CLOCK_OFFSET";
 

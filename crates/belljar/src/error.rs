@@ -8,6 +8,7 @@ use belljar_client::wire::{ErrorBody, ErrorView};
 use belljar_model::name::NameError;
 use belljar_model::{ErrorCode, ExitCode};
 use belljar_sandbox::SandboxError;
+use belljar_session::shared::GroundError;
 use belljar_session::{CommandError, EditionError, LaunchError, NotReady};
 use belljar_stack::{Faults, PlanError};
 use belljar_store::StoreError;
@@ -205,6 +206,23 @@ impl From<LaunchError> for CliError {
             ),
             ErrorCode::SandboxRefused => failure.hint("`belljar doctor` says what this machine can do"),
             _ => failure,
+        }
+    }
+}
+
+impl From<GroundError> for CliError {
+    fn from(error: GroundError) -> Self {
+        match error {
+            GroundError::Plan(error) => error.into(),
+            error @ GroundError::Ports(_) => {
+                let failure = Self::of(error.code(), &error);
+                match error.code() {
+                    ErrorCode::PortsExhausted => failure.hint(
+                        "`belljar ls` shows the sessions that have some; BELLJAR_PORTS=20000-29999 names other ports",
+                    ),
+                    _ => failure,
+                }
+            }
         }
     }
 }

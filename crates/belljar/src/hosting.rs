@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use belljar_model::{SessionId, SessionState};
+use belljar_runner::SessionLeases;
 use belljar_sandbox::Zygote;
 use belljar_session::ports::{Numbers, PortError};
+use belljar_session::shared::{self, Ground};
 use belljar_session::{Config, Edition, LaunchError, Session};
-use belljar_stack::plan::{Context, Plan};
+use belljar_stack::plan::{Context, Isolation, Plan};
 use belljar_stack::{HostPrograms, Stack};
 use belljar_store::{
     Liveness, NameWish, NewSession, OwnedSession, RuntimeDir, SessionKind, SessionRecord, Store,
 };
 
 use crate::app::App;
+use crate::commands::fallback_note;
 use crate::error::{CliError, Result, internal};
 
 /// What a session is started from.
@@ -27,6 +30,8 @@ pub(crate) struct Launch {
     pub(crate) metrics: Option<u16>,
     /// Its services are started again when their programs change.
     pub(crate) watch: bool,
+    /// However tight, else what the stack says, else as tight as can be.
+    pub(crate) isolation: Option<Isolation>,
 }
 
 /// A session that lives in this process, and its place in the store.
@@ -73,7 +78,7 @@ pub(crate) fn planning_context(
     for name in ["USER", "LOGNAME"] {
         host_env.insert(name.to_owned(), user.clone());
     }
-    Context { session_id, session_name, session_dir, seed, host_env }
+    Context { session_id, session_name, session_dir, seed, host_env, leased: None }
 }
 
 pub(crate) fn programs(app: &App) -> HostPrograms {
@@ -88,12 +93,17 @@ pub(crate) fn visible(app: &App) -> Result<Vec<PathBuf>> {
     Ok(dirs)
 }
 
-/// Plans, registers and launches. When it fails nothing stays, in the registry or elsewhere.
-pub(crate) async fn launch(app: &App, zygote: &Arc<Zygote>, launch: Launch) -> Result<Hosted> {
+/// Plans, registers and launches. When it fails nothing stays, in the registry or elsewhere. `note` is told what
+/// whoever asked should know.
+pub(crate) async fn launch(
+    app: &App,
+    zygote: &Arc<Zygote>,
+    launch: Launch,
+    note: impl Fn(&str),
+) -> Result<Hosted> {
     let store = Arc::new(app.store()?);
     let runtime = RuntimeDir::choose(&app.env.runtime_dirs(App::uid()), App::uid())?;
     let id = SessionId::from_random(random()?);
-    let control_socket = runtime.socket(&id);
     let owned = store.create_session(&NewSession {
         id: id.clone(),
         name: launch.name.clone(),
@@ -104,9 +114,22 @@ pub(crate) async fn launch(app: &App, zygote: &Arc<Zygote>, launch: Launch) -> R
         host_pid: std::process::id(),
         created_ms: app.now_ms(),
         kind: launch.kind,
-        control_socket: control_socket.clone(),
+        control_socket: runtime.socket(&id),
     })?;
-    match launch_owned(app, zygote, &launch, (&store, &owned), &runtime, control_socket).await {
+    let asked = launch.isolation.or(launch.stack.isolation());
+    let place = Launching {
+        app,
+        zygote,
+        store: &store,
+        stack: Arc::new(launch.stack),
+        metrics: launch.metrics,
+        watch: launch.watch,
+        owned: &owned,
+        runtime,
+    };
+    let launched = place.carry_out(asked, note).await;
+    let runtime = place.runtime;
+    match launched {
         Ok(session) => {
             let keeper = keep_state(&store, &session);
             Ok(Hosted { session, owned, zygote: Arc::clone(zygote), store, runtime, keeper })
@@ -148,39 +171,88 @@ fn name_the_holder(error: LaunchError, store: &Store) -> CliError {
     }
 }
 
-async fn launch_owned(
-    app: &App,
-    zygote: &Arc<Zygote>,
-    launch: &Launch,
-    (store, owned): (&Store, &OwnedSession),
-    runtime: &RuntimeDir,
-    control_socket: PathBuf,
-) -> Result<Session> {
-    let seed = random()?;
-    let plan: Plan = launch.stack.plan(&context(app, owned, seed), &programs(app))?;
-    let edition = Edition::new(launch.stack.given().clone(), seed, plan.host_env.clone(), launch.watch);
-    edition.write(&owned.dir().plan())?;
-    runtime.create_session(owned.id())?;
-    let config = Config {
-        plan: Arc::new(plan),
-        id: owned.id().clone(),
-        name: owned.name().clone(),
-        dir: owned.dir().root().to_owned(),
-        artifacts: owned.dir().artifacts(),
-        control_socket,
-        program: App::program()?,
-        user: app.user(),
-        visible: visible(app)?,
-        concealed: vec![app.state_dir.clone(), runtime.path().to_owned()],
-        groups_file: owned.dir().control_groups(),
-        numbers: Numbers::Asked,
-        metrics: launch.metrics,
-        edition: Some(edition),
-        expiry_file: owned.dir().expiry(),
-        clock: app.clock(),
-        alone: true,
-    };
-    Session::launch(zygote, config).await.map_err(|error| name_the_holder(error, store))
+/// A session that is registered and not launched yet.
+struct Launching<'a> {
+    app: &'a App,
+    zygote: &'a Arc<Zygote>,
+    store: &'a Arc<Store>,
+    stack: Arc<Stack>,
+    metrics: Option<u16>,
+    watch: bool,
+    owned: &'a OwnedSession,
+    runtime: RuntimeDir,
+}
+
+impl Launching<'_> {
+    async fn carry_out(&self, asked: Option<Isolation>, note: impl Fn(&str)) -> Result<Session> {
+        self.runtime.create_session(self.owned.id())?;
+        match asked {
+            Some(isolation) => self.launch(isolation).await?.map_err(|error| self.told(error)),
+            None => self.launch_as_tight_as_can_be(note).await,
+        }
+    }
+
+    /// Sealed where this machine can. It is tried by doing it: only what has failed is looked into.
+    async fn launch_as_tight_as_can_be(&self, note: impl Fn(&str)) -> Result<Session> {
+        match self.launch(Isolation::Sealed).await? {
+            Err(error) if error.is_refusal() => match belljar_sandbox::why_not_sealed() {
+                Some(why) => {
+                    note(&fallback_note(&why));
+                    self.launch(Isolation::Shared).await?.map_err(|error| self.told(error))
+                }
+                None => Err(self.told(error)),
+            },
+            result => result.map_err(|error| self.told(error)),
+        }
+    }
+
+    async fn launch(&self, isolation: Isolation) -> Result<std::result::Result<Session, LaunchError>> {
+        let seed = random()?;
+        let context = context(self.app, self.owned, seed);
+        let (plan, shared) = match isolation {
+            Isolation::Sealed => (self.stack.plan(&context, &programs(self.app))?, None),
+            Isolation::Shared => {
+                let leases = SessionLeases { store: Arc::clone(self.store), id: self.owned.id().clone() };
+                let ports = shared::candidates(self.app.ports()?.as_ref(), random()?);
+                let programs = Arc::new(programs(self.app));
+                let (plan, ground) =
+                    shared::prepare(&self.stack, context, programs, Arc::new(leases), ports)?;
+                (plan, Some(ground))
+            }
+        };
+        let given = self.stack.given().clone();
+        let edition = Edition::new(given, seed, plan.host_env.clone(), self.watch);
+        edition.write(&self.owned.dir().plan())?;
+        Ok(Session::launch(self.zygote, self.config(plan, shared, edition)?).await)
+    }
+
+    fn told(&self, error: LaunchError) -> CliError {
+        name_the_holder(error, self.store)
+    }
+
+    fn config(&self, plan: Plan, shared: Option<Ground>, edition: Edition) -> Result<Config> {
+        let Self { app, owned, runtime, .. } = self;
+        Ok(Config {
+            plan: Arc::new(plan),
+            shared,
+            id: owned.id().clone(),
+            name: owned.name().clone(),
+            dir: owned.dir().root().to_owned(),
+            artifacts: owned.dir().artifacts(),
+            control_socket: runtime.socket(owned.id()),
+            program: App::program()?,
+            user: app.user(),
+            visible: visible(app)?,
+            concealed: vec![app.state_dir.clone(), runtime.path().to_owned()],
+            groups_file: owned.dir().control_groups(),
+            numbers: Numbers::Asked,
+            metrics: self.metrics,
+            edition: Some(edition),
+            expiry_file: owned.dir().expiry(),
+            clock: app.clock(),
+            alone: true,
+        })
+    }
 }
 
 /// How long after a failure the registry is told again what the session does.

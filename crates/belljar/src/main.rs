@@ -32,6 +32,10 @@ fn main() -> ProcessExit {
     // Before anything starts a thread: sessions are cloned from this process, and cloning beside threads is
     // unsound.
     let zygote = match cli.command.needs() {
+        Needs::Nobody { descriptors } => {
+            let code = belljar_sandbox::warden::serve(descriptors);
+            return ProcessExit::from(u8::try_from(code).unwrap_or(1));
+        }
         Needs::Sessions => match Zygote::fork() {
             Ok(zygote) => Some(Arc::new(zygote)),
             Err(error) => return finish(&cli, Err(CliError::of(error.code(), &error))),

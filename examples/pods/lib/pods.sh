@@ -5,6 +5,17 @@ PATH=$(dirname "${BASH_SOURCE[0]}"):$PATH
 # Kept by belljar when the scenario fails.
 work=${BELLJAR_ARTIFACTS:-$(mktemp -d)}
 
+# Every pod at once, in curl's language. The variables are right in a sealed session, where `api-1:8080` would do, and
+# in shared isolation, where every pod has a port of the host.
+every="http://{$API_1_ADDR,$API_2_ADDR,$API_3_ADDR}"
+
+# url_of POD: where it answers.
+url_of() {
+    local variable=${1^^}_URL
+    variable=${variable//-/_}
+    echo "${!variable}"
+}
+
 # fail WORD…: ends the scenario.
 fail() {
     echo "failed: $*" >&2
@@ -19,19 +30,19 @@ equal() {
 # sign_up POD: prints the value of the new session's cookie. Curl would keep the cookie for POD alone; here it is
 # shown to every pod, as a balancer in front of them would have it.
 sign_up() {
-    curl -fsS -D - -o "$work/sign-up.json" "http://$1:8080/sign-up" -d "name=ada-$RANDOM$RANDOM" |
+    curl -fsS -D - -o "$work/sign-up.json" "$(url_of "$1")/sign-up" -d "name=ada-$RANDOM$RANDOM" |
         sed -n 's/^set-cookie: session=\([^;]*\); HttpOnly.*/\1/p' | grep .
 }
 
 # begin_stream POD CHUNKS INTERVAL_MS: prints the new stream's id.
 begin_stream() {
-    curl -fsS "http://$1:8080/streams" -b "session=$cookie" -d "chunks=$2" -d "interval_ms=$3" | jq -er .id
+    curl -fsS "$(url_of "$1")/streams" -b "session=$cookie" -d "chunks=$2" -d "interval_ms=$3" | jq -er .id
 }
 
 # follow POD ID FILE [CURL ARGUMENT…]: writes the stream's events to FILE until POD ends the response, and fails
 # where it isn't ended in order.
 follow() {
-    curl -fsSN --max-time 20 "http://$1:8080/streams/$2" -b "session=$cookie" "${@:4}" >"$3"
+    curl -fsSN --max-time 20 "$(url_of "$1")/streams/$2" -b "session=$cookie" "${@:4}" >"$3"
 }
 
 # has_chunk FILE N: waits until FILE has it. Chunks are being sent meanwhile, so this is how "mid-stream" is met.

@@ -24,6 +24,7 @@ pub(super) fn context() -> Context {
         session_dir: PathBuf::from("/state/k3f9-x2ab"),
         seed: 7,
         host_env: host_env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        leased: None,
     }
 }
 
@@ -44,6 +45,11 @@ pub(super) fn parse(text: String, recipes: &RecipeBook) -> Result<Stack, Faults>
 /// The plan of a stack, where it has one; checked either way.
 pub(super) fn plan(stack: &Stack) -> Option<Plan> {
     let context = context();
+    // In shared isolation it is planned or refused, and does not fail in any other way.
+    let shared = Context { leased: Some(belljar_stack::plan::LeasedPorts::default()), ..context.clone() };
+    if let Err(error) = stack.plan(&shared, &Programmes) {
+        assert!(!error.to_string().is_empty());
+    }
     match stack.plan(&context, &Programmes) {
         Ok(plan) => {
             assert_sound(&plan, &context);

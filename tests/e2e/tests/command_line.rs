@@ -80,9 +80,23 @@ fn recipes_lists_what_there_is() {
 fn doctor_says_what_this_machine_can_do() {
     let env = world!();
     let output = env.run("doctor").ok();
-    assert!(!output.stdout.is_empty(), "{output}");
+    output.prints(&["sealed sessions\n", "  ok    user namespaces\n", "\nthe machine\n", "control groups"]);
     let document = env.run("doctor --json").json();
-    assert!(document.is_object(), "{document:#}");
+    let all = document["capabilities"].as_array().unwrap();
+    for name in [
+        "user namespaces",
+        "/dev/net/tun",
+        "nf_tables",
+        "room for network namespaces",
+        "reflinks in the state directory",
+        "Docker",
+        "ports for shared isolation",
+    ] {
+        let one =
+            all.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{name}: {document:#}"));
+        assert!(one["works"] == true || one["why"].as_str().is_some_and(|why| !why.is_empty()), "{one:#}");
+        assert!(!one["cost"].as_str().unwrap().is_empty(), "{one:#}");
+    }
 }
 
 #[test]

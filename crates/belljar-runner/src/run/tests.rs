@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use belljar_model::{ErrorCode, Event, ScenarioOutcome};
 use belljar_session::{User, WallClock};
+use belljar_stack::plan::Isolation;
 use belljar_stack::{HostPrograms, RecipeBook, SourceFile, Stack};
 use belljar_store::{RuntimeDir, Store};
 use tokio::sync::Notify;
@@ -72,9 +73,11 @@ impl World {
                 capabilities: Arc::new(Capabilities::new(Box::new(BTreeSet::new))),
                 clock: WallClock(Arc::new(|| "2026-11-20T13:44:05.123Z".parse().unwrap())),
                 random: Random(Arc::new(random)),
+                ports: None,
             },
             selection: Selection::default(),
             options: Options {
+                isolation: Isolation::Sealed,
                 jobs: 2,
                 timeout: None,
                 retries: None,

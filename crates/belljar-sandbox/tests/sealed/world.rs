@@ -91,6 +91,7 @@ pub(crate) fn process(place: Place, argv: &[String]) -> ProcessSpec {
         binds: Vec::new(),
         files: Vec::new(),
         terminal: false,
+        listeners: Vec::new(),
     }
 }
 

@@ -95,9 +95,7 @@ async fn spawn(control: &Control, asked: ExecRequest) -> Result<(Command, Stream
         busy: asked.busy,
         terminal: matches!(streams, Streams::Terminal(_)),
     };
-    match Command::start(&control.shared, &control.handle, &control.shared.defined.command_env(), spec, stdio)
-        .await
-    {
+    match Command::start(&control.shared, &control.handle, spec, stdio).await {
         Ok(command) => Ok((command, streams)),
         Err(error) => Err(Refusal::new(error.code(), error.0.to_string())),
     }

@@ -425,7 +425,7 @@ impl Machine {
             }
         }
         for one in &self.plan.host_services {
-            names.insert(one.name.to_string(), vec![one.address]);
+            names.insert(one.name.to_string(), one.address.into_iter().collect());
         }
         let command_env = self.plan.command_env.clone();
         self.order(Order::TellNames { names, command_env });

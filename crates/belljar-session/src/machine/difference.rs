@@ -42,6 +42,7 @@ impl Machine {
         let fixed = [
             ("name", now.stack != plan.stack),
             ("the directory", now.dir != plan.dir),
+            ("isolation", now.isolation != plan.isolation),
             ("filesystem", now.filesystem != plan.filesystem),
             ("home", now.home != plan.home),
             ("limits", now.limits != plan.limits),

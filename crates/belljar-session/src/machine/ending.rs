@@ -2,6 +2,7 @@
 
 use belljar_model::event::Exit;
 use belljar_model::{Cause, EventKind, SessionState, TaskState};
+use belljar_stack::plan::Isolation;
 
 use super::{Machine, Order};
 
@@ -43,8 +44,12 @@ impl Machine {
             return;
         }
         if self.state != SessionState::Stopping {
-            // Nobody asked, so without a reason of its own its init was killed from outside.
-            let why = why.unwrap_or_else(|| "the session's init was killed".to_owned());
+            // Nobody asked, so without a reason of its own whoever keeps it was killed from outside.
+            let keeper = match self.plan.isolation {
+                Isolation::Sealed => "init",
+                Isolation::Shared => "warden",
+            };
+            let why = why.unwrap_or_else(|| format!("the session's {keeper} was killed"));
             self.why = Some(why.clone());
             self.state = SessionState::Stopping;
             self.emit(EventKind::SessionStopping { why });

@@ -9,6 +9,7 @@ mod boot;
 mod change;
 mod difference;
 mod ending;
+mod ports;
 mod requests;
 mod verbs;
 mod view;
@@ -107,6 +108,22 @@ pub enum Report {
         exit: Exit,
         last_lines: Vec<String>,
     },
+    /// Its process has ended, or never came to be, because another process has a port that it needs.
+    PortTaken {
+        replica: ReplicaIndex,
+        generation: u32,
+        port: String,
+        exit: Exit,
+        why: String,
+        last_lines: Vec<String>,
+    },
+    /// What came of a new lease: the old and the new number, and the plan with it.
+    PortChanged {
+        replica: ReplicaIndex,
+        generation: u32,
+        port: String,
+        result: Result<(u16, u16, Arc<Plan>), String>,
+    },
     ReplicaFrozen {
         replica: ReplicaIndex,
         generation: u32,
@@ -169,6 +186,12 @@ pub enum Order {
     Thaw {
         replica: ReplicaIndex,
         generation: u32,
+    },
+    /// Lease another port in the place of one that was taken, and plan the session with it.
+    ChangePort {
+        replica: ReplicaIndex,
+        generation: u32,
+        port: String,
     },
     StartTask {
         task: TaskIndex,
@@ -311,6 +334,8 @@ struct Replica {
     booted: bool,
     /// Its end was asked for, so it is not a failure and no policy restarts it.
     end_expected: bool,
+    /// Another port is being leased for it: it ended for want of one, and starts again.
+    changing_port: bool,
     /// It should be alive: true from its first start until somebody stops it.
     wanted: bool,
     /// A freeze or thaw is under way.
@@ -430,6 +455,12 @@ impl Machine {
             Report::ReplicaExited { replica, generation, exit, last_lines } => {
                 self.replica_ended(replica, generation, exit, None, last_lines);
             }
+            Report::PortTaken { replica, generation, port, exit, why, last_lines } => {
+                self.port_taken(replica, generation, port, exit, why, last_lines);
+            }
+            Report::PortChanged { replica, generation, port, result } => {
+                self.port_changed(replica, generation, port, result);
+            }
             Report::ReplicaFrozen { replica, generation, result } => {
                 self.replica_frozen(replica, generation, result);
             }
@@ -517,6 +548,7 @@ impl Replica {
             last_lines: Vec::new(),
             booted: false,
             end_expected: false,
+            changing_port: false,
             wanted: false,
             freezing: false,
             restart: verbs::RestartCycle::default(),

@@ -14,7 +14,7 @@ use belljar_model::{
     StackName, TaskName, TaskState,
 };
 use belljar_stack::plan::{
-    Boot, Check, Condition, Dependency, Filesystem, Home, Limits, Plan, ReadyPlan, ReplicaPlan,
+    Boot, Check, Condition, Dependency, Filesystem, Home, Isolation, Limits, Plan, ReadyPlan, ReplicaPlan,
     RestartPolicy, ServicePlan, StopPlan, TaskPlan, UnitName,
 };
 use proptest::prelude::*;
@@ -26,6 +26,8 @@ fn service(name: &str, replicas: u16) -> ServicePlan {
     let replicas = (1..=replicas).map(|number| ReplicaPlan {
         name: belljar_model::ReplicaName::of(&name, number),
         address: Ipv4Addr::new(10, 77, 1, 1),
+        ports: Vec::new(),
+        url: None,
         argv: vec!["true".to_owned()],
         init: None,
         env: BTreeMap::new(),
@@ -80,6 +82,7 @@ fn plan(services: Vec<ServicePlan>, tasks: Vec<TaskPlan>) -> Plan {
         services,
         tasks,
         suites: Vec::new(),
+        isolation: Isolation::Sealed,
         order: Vec::new(),
         address: Ipv4Addr::new(10, 77, 0, 1),
         prefix: 16,
@@ -165,6 +168,12 @@ impl World {
         self.next_pid += 1;
         self.report(Report::ReplicaStarted { replica, generation, pid: self.next_pid });
         self.report(Report::ReplicaReady { replica, generation, ready_ms: 1.0 });
+    }
+
+    fn port_taken(&mut self, replica: usize) {
+        let generation = self.generation(replica);
+        let (port, why) = ("http".to_owned(), "its port was taken".to_owned());
+        self.report(Report::PortTaken { replica, generation, port, exit: code(1), why, last_lines: vec![] });
     }
 
     fn exits(&mut self, replica: usize, exit: Exit) {
@@ -499,13 +508,79 @@ fn waits_hold_run_out_and_tell_what_they_waited_for() {
     assert_eq!(world.answers[&drained], Ok(Answer::Holds));
 }
 
+/// The plan of a world with another number for the first port of a replica, which is in its command.
+fn with_port(world: &World, replica: usize, number: u16) -> Arc<Plan> {
+    let mut plan = Plan::clone(&world.machine.plan);
+    let mut replicas = plan.services.iter_mut().flat_map(|service| &mut service.replicas);
+    replicas.nth(replica).unwrap().argv = vec!["serve".to_owned(), number.to_string()];
+    Arc::new(plan)
+}
+
+#[test]
+fn a_port_that_was_taken_is_changed_while_nobody_knows_it() {
+    let mut world = World::new(vec![service("web", 1), service("late", 1)], vec![]);
+    world.port_taken(0);
+    assert_eq!(world.state(0), ReplicaState::Failed);
+    assert_eq!(world.machine.state(), SessionState::Starting);
+    let port = "http".to_owned();
+    assert_eq!(
+        world.orders.last(),
+        Some(&Order::ChangePort { replica: 0, generation: 1, port: port.clone() })
+    );
+    let result = Ok((20001, 20002, with_port(&world, 0, 20002)));
+    world.report(Report::PortChanged { replica: 0, generation: 1, port, result });
+    assert_eq!(world.orders.last(), Some(&Order::StartReplica { replica: 0, generation: 2 }));
+    assert_eq!(world.machine.replicas[0].plan.argv[1], "20002");
+    assert_eq!(world.state(0), ReplicaState::Starting);
+    world.check_fold();
+}
+
+#[test]
+fn a_port_that_somebody_was_started_with_ends_the_start() {
+    let mut world = World::new(vec![service("web", 1), service("peer", 1)], vec![]);
+    world.port_taken(0);
+    // The other one has it in its command too.
+    let result = Ok((20001, 20002, with_port(&world, 1, 20002)));
+    world.report(Report::PortChanged { replica: 0, generation: 1, port: "http".to_owned(), result });
+    assert_eq!(world.machine.state(), SessionState::Stopping);
+    let why = world.machine.why().unwrap().to_owned();
+    assert!(why.contains("peer-1 has been told of it already"), "{why}");
+}
+
+#[test]
+fn two_ports_that_were_taken_at_once_are_both_changed() {
+    let mut world = World::new(vec![service("web", 2)], vec![]);
+    world.port_taken(0);
+    world.port_taken(1);
+    for replica in 0..2 {
+        let port = "http".to_owned();
+        let result = Ok((20001, 20002, with_port(&world, 1, 20003)));
+        world.report(Report::PortChanged { replica, generation: 1, port, result });
+        assert_eq!(world.orders.last(), Some(&Order::StartReplica { replica, generation: 2 }));
+    }
+    world.check_fold();
+}
+
+#[test]
+fn a_port_that_is_taken_later_is_a_failure_like_any_other() {
+    let mut world = World::new(vec![service("web", 1)], vec![]);
+    world.comes_up(0);
+    world.act(Verb::Kill, "web-1");
+    world.exits(0, code(9));
+    world.act(Verb::Start, "web-1");
+    world.port_taken(0);
+    assert_eq!(world.state(0), ReplicaState::Failed);
+    assert!(!world.orders.iter().any(|order| matches!(order, Order::ChangePort { .. })));
+    world.check_fold();
+}
+
 /// Something that may happen next; which replica it concerns is the second number.
 fn step() -> impl Strategy<Value = (u8, usize)> {
-    (0..18u8, 0..6usize)
+    (0..20u8, 0..6usize)
 }
 
 fn happens(world: &mut World, what: u8, replica: usize) {
-    if what == 17 {
+    if what == 19 {
         // One of a few stacks, whatever is under way.
         let (services, tasks) = toys(replica);
         world.apply(services, tasks);
@@ -544,6 +619,16 @@ fn happens(world: &mut World, what: u8, replica: usize) {
         16 if world.machine.tasks[0].state == TaskState::Running => {
             world.report(Report::TaskStarted { task: 0, pid: 3 });
             world.report(Report::TaskExited { task: 0, exit: code(0), duration_ms: 1, last_lines: vec![] });
+        }
+        17 if alive => world.port_taken(replica),
+        18 if world.machine.replicas[replica].changing_port => {
+            let result = if generation.is_multiple_of(2) {
+                Ok((1, 2, Arc::clone(&world.machine.plan)))
+            } else {
+                Err("none is left".to_owned())
+            };
+            let port = "http".to_owned();
+            world.report(Report::PortChanged { replica, generation, port, result });
         }
         _ => {}
     }

@@ -17,8 +17,6 @@ impl Machine {
         // One that is being taken out is shown until it is gone.
         let leaving = self.replicas.iter().filter(|one| one.part == Part::Leaving).map(|one| &*one.service);
         for service in leaving.chain(&self.plan.services) {
-            let ports: BTreeMap<String, u16> =
-                service.ports.iter().map(|port| (port.name.clone(), port.port)).collect();
             let replicas = self
                 .replicas
                 .iter()
@@ -26,7 +24,7 @@ impl Machine {
                 .map(|one| {
                     let only = service.replicas.len() == 1;
                     let published = self.openings.published_for(&service.name, Some(&one.plan.name), only);
-                    one.view(ports.clone(), published)
+                    one.view(published)
                 })
                 .collect();
             let published = self.openings.published_for(&service.name, None, false);
@@ -50,11 +48,18 @@ impl Machine {
         }
     }
 
-    /// How each replica stands, in the order of the plan.
+    /// How each replica that there is stands; nothing, where nobody comes in to any of them.
     pub fn standings(&self) -> Vec<Standing> {
-        self.replicas
+        let wanted = if self.openings.lead_anywhere() { self.replicas.as_slice() } else { &[] };
+        wanted
             .iter()
+            // A new one is led to when it has become ready, and one that is to go is not any more.
+            .filter(|one| one.is_listed && one.is_member())
             .map(|one| Standing {
+                service: one.service.name.clone(),
+                replica: one.plan.name.clone(),
+                address: one.plan.address,
+                ports: one.plan.ports.clone(),
                 state: one.state,
                 restarting: one.state == ReplicaState::Starting
                     || one.restart.is_under_way()
@@ -65,12 +70,13 @@ impl Machine {
 }
 
 impl Replica {
-    fn view(&self, ports: BTreeMap<String, u16>, published: BTreeMap<String, u16>) -> ReplicaView {
+    fn view(&self, published: BTreeMap<String, u16>) -> ReplicaView {
         ReplicaView {
             name: self.plan.name.clone(),
             state: self.state,
             host: self.plan.address.to_string(),
-            ports,
+            ports: self.plan.ports.iter().map(|port| (port.name.clone(), port.port)).collect(),
+            url: self.plan.url.clone(),
             published,
             generation: self.generation,
             pid: self.pid,

@@ -14,9 +14,9 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use belljar_client::wire::{ReplicaView, SessionView};
+use belljar_client::wire::{ReplicaView, ServiceView, SessionView};
 use belljar_model::{ReplicaName, ReplicaState, ServiceName};
-use belljar_stack::plan::{Interfaces, Plan, Protocol};
+use belljar_stack::plan::{Interfaces, Protocol};
 use futures_util::future::join_all;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
@@ -44,7 +44,6 @@ pub(crate) struct Endpoint {
 
 /// What is asked, when somebody asks.
 struct Scrape {
-    plan: Arc<Plan>,
     door: Door,
     handle: Handle,
 }
@@ -68,9 +67,9 @@ impl Endpoint {
     }
 
     /// Serves it until the session has ended.
-    pub(crate) async fn serve(self, plan: Arc<Plan>, door: Door, handle: Handle) {
+    pub(crate) async fn serve(self, door: Door, handle: Handle) {
         let ended = handle.clone();
-        let router = Router::new().route(PATH, get(tell)).with_state(Arc::new(Scrape { plan, door, handle }));
+        let router = Router::new().route(PATH, get(tell)).with_state(Arc::new(Scrape { door, handle }));
         let mut servers = JoinSet::new();
         for socket in self.bound.sockets {
             servers.spawn(answer(socket, router.clone()));
@@ -97,7 +96,7 @@ impl Scrape {
         let view = self.handle.view().await;
         let mut exposition = Exposition::default();
         own(&mut exposition, &view);
-        let sources = self.sources();
+        let sources = Self::sources(&view);
         let answers = join_all(sources.iter().map(|source| async {
             let alive = find(&view, &source.replica).is_some_and(|one| one.state.is_alive());
             if alive {
@@ -120,20 +119,16 @@ impl Scrape {
         exposition.render()
     }
 
-    fn sources(&self) -> Vec<Source> {
-        let services = self.plan.services.iter().filter_map(|service| {
-            let port = service.ports.iter().find(|one| one.name == PORT && one.protocol == Protocol::Tcp)?;
-            Some((service, port.port))
-        });
-        services
-            .flat_map(|(service, port)| {
-                service.replicas.iter().map(move |replica| Source {
-                    service: service.name.clone(),
-                    replica: replica.name.clone(),
-                    address: SocketAddrV4::new(replica.address, port),
-                })
-            })
-            .collect()
+    /// Every replica that has such a port, as the session stands now.
+    fn sources(view: &SessionView) -> Vec<Source> {
+        let of_service = |(name, service): (&ServiceName, &ServiceView)| {
+            let source = |one: &ReplicaView| {
+                let address = SocketAddrV4::new(one.host.parse().ok()?, *one.ports.get(PORT)?);
+                Some(Source { service: name.clone(), replica: one.name.clone(), address })
+            };
+            service.replicas.iter().filter_map(source).collect::<Vec<_>>()
+        };
+        view.services.iter().flat_map(of_service).collect()
     }
 
     /// What the replica says; nothing, where it does not say it well.

@@ -80,7 +80,6 @@ impl Command {
     pub(crate) async fn start(
         shared: &Shared,
         handle: &Handle,
-        session_env: &BTreeMap<String, String>,
         spec: CommandSpec,
         stdio: [OwnedFd; 3],
     ) -> Result<Self, CommandError> {
@@ -90,7 +89,7 @@ impl Command {
                 env.extend(spec.env);
                 env
             }
-            None => command_environment(spec.env, session_env),
+            None => command_environment(spec.env, &shared.defined.command_env(), shared.is_sealed()),
         };
         let mut process = match spec.replica {
             Some(replica) => {
@@ -108,11 +107,12 @@ impl Command {
                 binds: Vec::new(),
                 files: Vec::new(),
                 terminal: false,
+                listeners: Vec::new(),
             },
         };
         process.terminal = spec.terminal;
         process.cwd = spec.cwd;
-        let process = shared.connection.spawn(process, stdio).await?;
+        let process = shared.connection.spawn(process, stdio, Vec::new()).await?;
         let counted = spec.busy.then(|| Counted::new(handle));
         Ok(Self { process, connection: Arc::clone(&shared.connection), _counted: counted })
     }
@@ -143,14 +143,15 @@ impl Command {
 fn command_environment(
     caller: BTreeMap<String, String>,
     session: &BTreeMap<String, String>,
+    is_sealed: bool,
 ) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = caller
         .into_iter()
         .filter(|(name, _)| !PROXIES.contains(&name.to_ascii_lowercase().as_str()))
-        // They name places of the host that the session covers.
-        .filter(|(name, _)| name != "XDG_RUNTIME_DIR")
+        // It names a place of the host that a sealed session covers.
+        .filter(|(name, _)| !is_sealed || name != "XDG_RUNTIME_DIR")
         .collect();
-    if env.contains_key("TMPDIR") {
+    if is_sealed && env.contains_key("TMPDIR") {
         env.insert("TMPDIR".to_owned(), "/tmp".to_owned());
     }
     let path = env.remove("PATH").unwrap_or_else(|| DEFAULT_PATH.to_owned());
@@ -187,6 +188,6 @@ mod tests {
         let session = map(&[("DB_HOST", "db"), ("PATH", "/s/bin")]);
         let expected =
             map(&[("PATH", "/s/bin:/usr/bin"), ("TMPDIR", "/tmp"), ("DB_HOST", "db"), ("COLOR", "red")]);
-        assert_eq!(command_environment(caller, &session), expected);
+        assert_eq!(command_environment(caller, &session, true), expected);
     }
 }

@@ -120,6 +120,7 @@ impl Connection {
             let mut pidfd = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
             while poll(&mut pidfd, None) == Err(Errno::INTR) {}
         }
+        self.init.get_ref().0.reap();
     }
 
     /// Ends the session, and keeps the first reason for that.
@@ -151,9 +152,7 @@ impl Connection {
 
     /// Ends the session at once.
     pub(crate) fn kill(&self) {
-        // It is dead already where this fails.
-        let _ =
-            rustix::process::pidfd_send_signal(self.init.get_ref().0.pidfd(), rustix::process::Signal::KILL);
+        self.init.get_ref().0.end();
     }
 
     /// Ends the session and removes its control groups.
@@ -189,6 +188,7 @@ impl Connection {
         &self,
         mut spec: ProcessSpec,
         stdio: [OwnedFd; 3],
+        listeners: Vec<OwnedFd>,
     ) -> Result<Process, SandboxError> {
         let unit = self.number();
         spec.unit = unit;
@@ -199,7 +199,8 @@ impl Connection {
         let is_of_unit = spec.main || spec.place != Place::Session;
         let entrances = self.groups.entrances(is_of_unit.then_some(spec.hostname.as_str()));
         let entrances = entrances.iter().map(|entrance| entrance.as_fd());
-        let fds: Vec<BorrowedFd<'_>> = stdio.iter().map(OwnedFd::as_fd).chain(entrances).collect();
+        let fds: Vec<BorrowedFd<'_>> =
+            stdio.iter().chain(&listeners).map(OwnedFd::as_fd).chain(entrances).collect();
         match self.ask(Ask::Spawn(spec), &fds).await {
             Ok((Answer::Spawned { pid }, _)) => Ok(Process { unit, pid, exit }),
             Ok(_) => Err(SandboxError::Protocol),
@@ -263,6 +264,14 @@ impl Connection {
     pub(crate) async fn terminal(&self) -> Result<OwnedFd, SandboxError> {
         match self.ask(Ask::Terminal, &[]).await? {
             (Answer::Terminal, mut fds) if fds.len() == 1 => Ok(fds.remove(0)),
+            _ => Err(SandboxError::Protocol),
+        }
+    }
+
+    /// Whether one of these processes has the socket.
+    pub(crate) async fn has_socket(&self, target: Target, inode: u32) -> Result<bool, SandboxError> {
+        match self.ask(Ask::HasSocket { target, inode }, &[]).await? {
+            (Answer::Holds(holds), _) => Ok(holds),
             _ => Err(SandboxError::Protocol),
         }
     }

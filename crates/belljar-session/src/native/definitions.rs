@@ -111,6 +111,15 @@ impl Definitions {
         }
     }
 
+    /// Takes over a plan with the same units, in which numbers of ports are others.
+    pub(super) fn replan(&self, plan: &Plan) {
+        let mut units = self.units();
+        units.replicas = plan.replicas().cloned().map(Arc::new).collect();
+        units.tasks = plan.tasks.iter().cloned().map(Arc::new).collect();
+        drop(units);
+        self.tell_commands(plan.command_env.clone());
+    }
+
     pub(super) fn places(&self) -> &tokio::sync::Mutex<usize> {
         &self.places
     }
@@ -127,9 +136,13 @@ impl Definitions {
     pub(super) fn tell(&self, names: BTreeMap<String, Vec<Ipv4Addr>>, command_env: BTreeMap<String, String>) {
         *self.names.write().unwrap_or_else(PoisonError::into_inner) =
             Names::with(names, &self.session_name, self.address);
+        self.tell_commands(command_env);
+        self.told.send_modify(|count| *count += 1);
+    }
+
+    fn tell_commands(&self, command_env: BTreeMap<String, String>) {
         let env = Arc::new(with_own(command_env, &self.own_env));
         *self.command_env.lock().unwrap_or_else(PoisonError::into_inner) = env;
-        self.told.send_modify(|count| *count += 1);
     }
 
     pub(super) fn hosts_file(&self) -> String {

@@ -29,7 +29,7 @@ impl Names {
             }
         }
         for service in &plan.host_services {
-            names.insert(service.name.to_string(), vec![service.address]);
+            names.insert(service.name.to_string(), service.address.into_iter().collect());
         }
         Self::with(names, session, plan.address)
     }

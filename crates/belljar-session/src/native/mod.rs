@@ -5,6 +5,7 @@ mod connection;
 mod definitions;
 mod dns;
 mod etc;
+mod ground;
 mod pace;
 mod readiness;
 mod seal;
@@ -12,6 +13,7 @@ mod seal;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -31,13 +33,16 @@ use crate::driver::Message;
 use crate::logs::{Log, Logs};
 use crate::machine::{Input, Order, ReplicaIndex, Report, TaskIndex};
 use crate::session;
+use crate::shared::{self, Ground, TakenPort};
 
 pub use command::{Command, CommandError, CommandSpec};
 pub(crate) use connection::Connection;
 pub(crate) use definitions::Definitions;
 pub(crate) use dns::Names;
+use ground::NoPort;
+use readiness::NotReady;
 pub use seal::network;
-pub(crate) use seal::seal;
+pub(crate) use seal::{Sealed, seal};
 
 /// After a process has ended, its pipes are read for this long at most: something may have been handed a
 /// writing end and keep it.
@@ -49,6 +54,21 @@ pub(crate) struct Native {
     watches: HashMap<ReplicaIndex, tokio::task::AbortHandle>,
 }
 
+/// What a session is given besides its connection and its logs.
+pub(crate) struct Setting {
+    pub(crate) defined: Definitions,
+    /// Makes networks for replicas that come later.
+    pub(crate) zygote: Option<Arc<Zygote>>,
+    /// The stack's directory.
+    pub(crate) dir: PathBuf,
+    /// In shared isolation, where it stands.
+    pub(crate) ground: Option<Ground>,
+    /// Where replicas' notification sockets are, as they see them.
+    pub(crate) notify_dir: PathBuf,
+    /// The session's host name.
+    pub(crate) hostname: String,
+}
+
 /// What the tasks of one session share.
 pub(crate) struct Shared {
     pub(crate) connection: Arc<Connection>,
@@ -58,7 +78,13 @@ pub(crate) struct Shared {
     zygote: Option<Arc<Zygote>>,
     /// The stack's directory.
     pub(crate) dir: PathBuf,
+    /// One port is changed at a time: each plan then has all changes before it, and is told after them.
+    changing: std::sync::Mutex<()>,
+    /// In shared isolation, its ports.
+    ground: Option<Ground>,
     pub(crate) logs: Arc<Logs>,
+    /// Where replicas' notification sockets are, as they see them.
+    notify_dir: PathBuf,
     /// The session's host name.
     pub(crate) hostname: String,
     reports: mpsc::WeakUnboundedSender<Message>,
@@ -77,32 +103,39 @@ struct LiveReplica {
     told: watch::Receiver<bool>,
     log: Arc<Log>,
     plan: Arc<ReplicaPlan>,
+    /// It is ready, or was.
+    was_ready: Arc<AtomicBool>,
+    /// A port of its that somebody else listens on.
+    taken: Arc<std::sync::Mutex<Option<TakenPort>>>,
 }
 
 impl Native {
     pub(crate) fn new(
         connection: Arc<Connection>,
-        zygote: Option<Arc<Zygote>>,
-        defined: Definitions,
-        dir: PathBuf,
         logs: Arc<Logs>,
-        hostname: String,
+        setting: Setting,
         reports: &mpsc::UnboundedSender<Message>,
     ) -> Self {
+        let Setting { defined, zygote, dir, ground, notify_dir, hostname } = setting;
         let shared = Arc::new(Shared {
             connection,
             defined,
             zygote,
             dir,
+            changing: std::sync::Mutex::default(),
+            ground,
             logs,
+            notify_dir,
             hostname,
             reports: reports.downgrade(),
             replicas: std::sync::Mutex::default(),
             tasks: std::sync::Mutex::default(),
             pumps: watch::Sender::new(0),
         });
-        let hosts = Arc::clone(&shared);
-        tokio::spawn(async move { hosts.keep_hosts_file().await });
+        if shared.is_sealed() {
+            let hosts = Arc::clone(&shared);
+            tokio::spawn(async move { hosts.keep_hosts_file().await });
+        }
         let gone = Arc::clone(&shared);
         tokio::spawn(async move {
             let why = gone.connection.serve().await;
@@ -164,6 +197,10 @@ impl Backend for Native {
                     let result = result.map_err(|error| error.to_string());
                     shared.report(Report::ReplicaThawed { replica, generation, result });
                 });
+            }
+            Order::ChangePort { replica, generation, port } => {
+                // Leasing waits for the disk and for other sessions.
+                tokio::task::spawn_blocking(move || shared.change_port(replica, generation, port));
             }
             Order::StartTask { task } => {
                 tokio::spawn(async move { shared.run_task(task).await });
@@ -239,6 +276,11 @@ impl Shared {
         Ok(())
     }
 
+    /// Whether its names, files and ports are its own.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.ground.is_none()
+    }
+
     /// The whole life of one generation of a replica.
     async fn run_replica(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
         let started = Instant::now();
@@ -260,6 +302,9 @@ impl Shared {
         if let Err(why) = self.prepare_place(replica, &plan).await {
             return self.report(refused(why));
         }
+        if let Err(error) = self.prepare_files(&plan) {
+            return self.report(refused(format!("cannot prepare its files: {error}")));
+        }
         if let Err(why) = self.prepare_volumes(replica, &plan, &log).await {
             return self.report(refused(why));
         }
@@ -267,7 +312,7 @@ impl Shared {
         let tell = Arc::new(tell);
         let mut env = plan.env.clone();
         if plan.ready.check == Check::Notify {
-            match self.notify_socket(&plan, Arc::clone(&tell)).await {
+            match self.notify_socket(replica, Arc::clone(&tell)).await {
                 Ok(path) => drop(env.insert("NOTIFY_SOCKET".to_owned(), path)),
                 Err(why) => return self.report(refused(why)),
             }
@@ -279,11 +324,28 @@ impl Shared {
             },
             _ => None,
         };
-        let spec = Self::replica_process(replica, &plan, plan.argv.clone(), &env, true);
-        let spawned = self.spawn_logged(spec, &log, pattern.map(|pattern| (pattern, tell))).await;
-        let (mut process, pumps) = match spawned {
+        let mut spec = Self::replica_process(replica, &plan, plan.argv.clone(), &env, true);
+        let listeners = match self.hand_over_ports(replica, &plan).await {
+            Ok(listeners) => listeners,
+            Err(NoPort::Refused(why)) => return self.report(refused(why)),
+            Err(NoPort::Taken(taken)) => {
+                let (why, last_lines) = (taken.to_string(), log.last_lines());
+                let (port, exit) = (taken.port, Exit::default());
+                return self.report(Report::PortTaken { replica, generation, port, exit, why, last_lines });
+            }
+        };
+        let listeners = listeners.into_iter().map(|(name, listener)| {
+            spec.listeners.push(name);
+            listener
+        });
+        let listeners = listeners.collect();
+        let matcher = pattern.map(|pattern| (pattern, tell));
+        let (mut process, pumps) = match self.spawn_logged(spec, &log, matcher, listeners).await {
             Ok(spawned) => spawned,
-            Err(why) => return self.report(refused(why)),
+            Err(why) => {
+                self.take_ports_back(&plan);
+                return self.report(refused(why));
+            }
         };
         let live = LiveReplica {
             generation,
@@ -292,16 +354,29 @@ impl Shared {
             told,
             log: Arc::clone(&log),
             plan: Arc::clone(&plan),
+            was_ready: Arc::default(),
+            taken: Arc::default(),
         };
-        self.replicas.lock().expect("no panic while it is held").insert(replica, live);
+        self.replicas.lock().expect("no panic while it is held").insert(replica, live.clone());
         self.report(Report::ReplicaStarted { replica, generation, pid: process.pid });
         let Ok(status) = (&mut process.exit).await else {
             // The whole session ended; `Gone` tells.
             return;
         };
+        // At once, before anybody else can.
+        let lost = self.take_ports_back(&plan);
         finish_pumps(pumps).await;
-        let last_lines = log.last_lines();
-        self.report(Report::ReplicaExited { replica, generation, exit: exit_of(status), last_lines });
+        let (last_lines, exit) = (log.last_lines(), exit_of(status));
+        let seen = live.taken.lock().expect("no panic while it is held").take();
+        // One that was ready had its ports, and has ended for another reason.
+        let lost = lost.filter(|_| !live.was_ready.load(Ordering::Relaxed));
+        self.report(match seen.or(lost) {
+            Some(taken) => {
+                let why = taken.to_string();
+                Report::PortTaken { replica, generation, port: taken.port, exit, why, last_lines }
+            }
+            None => Report::ReplicaExited { replica, generation, exit, last_lines },
+        });
     }
 
     fn replica_process(
@@ -325,6 +400,7 @@ impl Shared {
             binds: binds.collect(),
             files: plan.files.iter().map(|file| (file.path.clone(), file.text.clone())).collect(),
             terminal: false,
+            listeners: Vec::new(),
         }
     }
 
@@ -345,7 +421,7 @@ impl Shared {
             return Ok(());
         }
         let spec = Self::replica_process(replica, plan, init.clone(), &plan.env, false);
-        let (process, pumps) = self.spawn_logged(spec, log, None).await?;
+        let (process, pumps) = self.spawn_logged(spec, log, None, Vec::new()).await?;
         let Ok(status) = process.exit.await else {
             return Err("the session ended".to_owned());
         };
@@ -366,12 +442,13 @@ impl Shared {
         spec: ProcessSpec,
         log: &Arc<Log>,
         matcher: Option<(regex::Regex, Arc<watch::Sender<bool>>)>,
+        listeners: Vec<OwnedFd>,
     ) -> Result<(connection::Process, [JoinHandle<()>; 2]), String> {
         let null = fs_err::File::open("/dev/null").map_err(|error| error.to_string())?;
         let (out_reader, out) = output_pipe().map_err(|error| error.to_string())?;
         let (err_reader, err) = output_pipe().map_err(|error| error.to_string())?;
         let stdin = OwnedFd::from(null.into_file());
-        let process = self.connection.spawn(spec, [stdin, out, err]).await.map_err(explain)?;
+        let process = self.connection.spawn(spec, [stdin, out, err], listeners).await.map_err(explain)?;
         let pumps = [(out_reader, Stream::Out), (err_reader, Stream::Err)].map(|(reader, stream)| {
             let (log, matcher) = (Arc::clone(log), matcher.clone());
             let running = Pump::new(&self.pumps);
@@ -394,11 +471,12 @@ impl Shared {
 
     async fn notify_socket(
         &self,
-        plan: &ReplicaPlan,
+        replica: ReplicaIndex,
         tell: Arc<watch::Sender<bool>>,
     ) -> Result<String, String> {
-        let path = format!("/run/belljar/notify/{}", plan.name);
-        let spec = SocketSpec::UnixDatagram(PathBuf::from(&path));
+        // Short, as the path of the control socket is.
+        let path = self.notify_dir.join(format!("notify.{replica}"));
+        let spec = SocketSpec::UnixDatagram(path.clone());
         let socket = self.connection.socket(spec).await.map_err(|error| error.to_string())?;
         let socket = std::os::unix::net::UnixDatagram::from(socket);
         socket.set_nonblocking(true).map_err(|error| error.to_string())?;
@@ -413,7 +491,7 @@ impl Shared {
                 }
             }
         });
-        Ok(path)
+        Ok(path.to_string_lossy().into_owned())
     }
 
     async fn watch_readiness(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
@@ -424,6 +502,11 @@ impl Shared {
             connection: Arc::clone(&self.connection),
             index: replica,
             address: plan.address,
+            // Whoever has a network to himself is the only one who can listen there.
+            alone: self.is_sealed(),
+            handed: plan.ports.iter().filter(|one| one.listen).map(|one| one.port).collect(),
+            uid: belljar_sandbox::plain_identity()
+                .map_or_else(|| rustix::process::geteuid().as_raw(), |plain| plain.uid),
             unit: live.unit,
             told: live.told.clone(),
             exec: Box::new(move |argv| {
@@ -433,10 +516,18 @@ impl Shared {
         };
         match readiness::watch(&subject, &plan.ready).await {
             Ok(()) => {
+                live.was_ready.store(true, Ordering::Relaxed);
                 let ready_ms = (live.started.elapsed().as_secs_f64() * 1e6).round() / 1e3;
                 self.report(Report::ReplicaReady { replica, generation, ready_ms });
             }
-            Err(why) => {
+            Err(NotReady::Foreign(number)) => {
+                // It is told when the replica, which has no use any more, has ended.
+                let port = plan.ports.iter().find(|one| one.port == number).map(|one| one.name.clone());
+                let taken = TakenPort { port: port.unwrap_or_default(), number };
+                *live.taken.lock().expect("no panic while it is held") = Some(taken);
+                self.connection.kill_all(connection::all_of(replica)).await;
+            }
+            Err(NotReady::Broken(why)) => {
                 let last_lines = live.log.last_lines();
                 self.report(Report::ReplicaNotReady { replica, generation, why, last_lines });
             }
@@ -450,7 +541,8 @@ impl Shared {
         let spec = Self::replica_process(replica, &plan, argv, &plan.env, false);
         let null = || fs_err::OpenOptions::new().read(true).write(true).open("/dev/null");
         let null = || null().map(|file| OwnedFd::from(file.into_file())).map_err(|error| error.to_string());
-        let process = self.connection.spawn(spec, [null()?, null()?, null()?]).await.map_err(explain)?;
+        let process = self.connection.spawn(spec, [null()?, null()?, null()?], Vec::new()).await;
+        let process = process.map_err(explain)?;
         match process.exit.await.map(exit_of) {
             Ok(exit) if exit.is_success() => Ok(()),
             Ok(exit) => Err(format!("`{shown}` ended with {exit}")),
@@ -477,8 +569,15 @@ impl Shared {
             binds: Vec::new(),
             files: Vec::new(),
             terminal: false,
+            listeners: Vec::new(),
         };
-        let (process, pumps) = match self.spawn_logged(spec, &log, None).await {
+        if let (false, Some(tmp)) = (self.is_sealed(), plan.env.get("TMPDIR"))
+            && let Err(error) = shared::private_dir(Path::new(tmp))
+        {
+            let why = format!("cannot prepare its files: {error}");
+            return self.report(refused(why, Vec::new()));
+        }
+        let (process, pumps) = match self.spawn_logged(spec, &log, None, Vec::new()).await {
             Ok(spawned) => spawned,
             Err(why) => return self.report(refused(why, log.last_lines())),
         };

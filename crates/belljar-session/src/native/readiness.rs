@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use belljar_sandbox::is_listening;
 use belljar_sandbox::spec::{PathCheck, Place, SocketSpec};
+use belljar_sandbox::{is_listening, listener};
 use belljar_stack::plan::{Check, ReadyPlan};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
@@ -20,7 +20,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::connection::{Connection, place};
+use super::connection::{Connection, all_of, place};
 use super::pace::Pace;
 
 const FIRST_STEP: Duration = Duration::from_micros(500);
@@ -38,6 +38,12 @@ pub(crate) struct Subject {
     pub(crate) connection: Arc<Connection>,
     pub(crate) index: usize,
     pub(crate) address: Ipv4Addr,
+    /// Nobody else can listen where it listens.
+    pub(crate) alone: bool,
+    /// Ports whose listener was handed to it; nobody else can have those either.
+    pub(crate) handed: Vec<u16>,
+    /// Who its processes are, as the host knows them.
+    pub(crate) uid: u32,
     pub(crate) unit: u64,
     /// A line has matched, or `READY=1` has come.
     pub(crate) told: watch::Receiver<bool>,
@@ -47,8 +53,23 @@ pub(crate) struct Subject {
 
 pub(crate) type ExecFuture = std::pin::Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
+/// Why a replica did not become ready.
+#[derive(Debug)]
+pub(crate) enum NotReady {
+    /// The check did not hold in its time, or could not be made.
+    Broken(String),
+    /// Somebody else listens on this port of it.
+    Foreign(u16),
+}
+
+impl From<String> for NotReady {
+    fn from(why: String) -> Self {
+        Self::Broken(why)
+    }
+}
+
 /// Waits until the check holds (and stays so for `stable`). The error is why it did not hold in its time.
-pub(crate) async fn watch(subject: &Subject, plan: &ReadyPlan) -> Result<(), String> {
+pub(crate) async fn watch(subject: &Subject, plan: &ReadyPlan) -> Result<(), NotReady> {
     let why = Mutex::new(String::from("the check has not been made yet"));
     let stable = if plan.check == Check::Started { plan.stable.max(LIVES_ON) } else { plan.stable };
     let result = timeout(plan.within, async {
@@ -67,7 +88,8 @@ pub(crate) async fn watch(subject: &Subject, plan: &ReadyPlan) -> Result<(), Str
         Err(_) => {
             let why = why.into_inner().unwrap_or_default();
             let hint = loopback_hint(subject, &plan.check).await;
-            Err(format!("after {} {why}{hint}", belljar_model::duration::short(plan.within)))
+            let why = format!("after {} {why}{hint}", belljar_model::duration::short(plan.within));
+            Err(NotReady::Broken(why))
         }
     }
 }
@@ -115,7 +137,7 @@ impl<'a> Probe<'a> {
     }
 
     /// Waits, and keeps the reason why it does not hold yet in `why`.
-    async fn until_it_holds(&mut self, why: &Mutex<String>) -> Result<(), String> {
+    async fn until_it_holds(&mut self, why: &Mutex<String>) -> Result<(), NotReady> {
         let mut told = self.subject.told.clone();
         if matches!(self.check, Check::Log { .. } | Check::Notify) && !*told.borrow() {
             *why.lock().expect("no panic while it is held") = self.told_nothing();
@@ -132,6 +154,7 @@ impl<'a> Probe<'a> {
                     *why.lock().expect("no panic while it is held") = reason;
                     self.pace.step().await.map_err(|error| error.to_string())?;
                 }
+                Err(NotYet::Foreign(port)) => return Err(NotReady::Foreign(port)),
                 Err(NotYet::Costly(reason)) => {
                     *why.lock().expect("no panic while it is held") = reason;
                     sleep(pause).await;
@@ -141,14 +164,17 @@ impl<'a> Probe<'a> {
         }
     }
 
-    async fn stays(&mut self, stable: Duration, why: &Mutex<String>) -> Result<bool, String> {
+    async fn stays(&mut self, stable: Duration, why: &Mutex<String>) -> Result<bool, NotReady> {
         let until = Instant::now() + stable;
         while Instant::now() < until {
             sleep(STABLE_STEP.min(until - Instant::now())).await;
-            if let Err(NotYet::Cheap(reason) | NotYet::Costly(reason)) = self.holds().await {
-                *why.lock().expect("no panic while it is held") = format!("it did not stay ready: {reason}");
-                return Ok(false);
-            }
+            let reason = match self.holds().await {
+                Ok(()) => continue,
+                Err(NotYet::Foreign(port)) => return Err(NotReady::Foreign(port)),
+                Err(NotYet::Cheap(reason) | NotYet::Costly(reason)) => reason,
+            };
+            *why.lock().expect("no panic while it is held") = format!("it did not stay ready: {reason}");
+            return Ok(false);
         }
         Ok(true)
     }
@@ -165,7 +191,7 @@ impl<'a> Probe<'a> {
             Check::Started | Check::Log { .. } | Check::Notify => Ok(()),
             Check::Tcp { ports } => {
                 for &port in ports {
-                    self.listens(port)?;
+                    self.listens(port).await?;
                 }
                 for &port in ports {
                     self.connects(port).await.map_err(NotYet::Costly)?;
@@ -173,7 +199,7 @@ impl<'a> Probe<'a> {
                 Ok(())
             }
             Check::Http { port, .. } => {
-                self.listens(*port)?;
+                self.listens(*port).await?;
                 let http = self.http.as_ref().ok_or(NotYet::Cheap(String::new()))?;
                 match timeout(PROBE_TIMEOUT, self.http_answers(http)).await {
                     Ok(result) => result.map_err(NotYet::Costly),
@@ -188,11 +214,20 @@ impl<'a> Probe<'a> {
         }
     }
 
-    fn listens(&self, port: u16) -> Result<(), NotYet> {
+    async fn listens(&self, port: u16) -> Result<(), NotYet> {
         let diag = self.diag.as_ref().ok_or(NotYet::Cheap(String::new()))?;
-        match is_listening(diag.as_fd(), self.subject.address, port) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(NotYet::Cheap(format!("nothing listens on {}:{port}", self.subject.address))),
+        match listener(diag.as_fd(), self.subject.address, port) {
+            Ok(Some(_)) if self.subject.alone || self.subject.handed.contains(&port) => Ok(()),
+            Ok(Some(found)) if found.uid != self.subject.uid => Err(NotYet::Foreign(port)),
+            Ok(Some(found)) => {
+                let all = all_of(self.subject.index);
+                match self.subject.connection.has_socket(all, found.inode).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(NotYet::Foreign(port)),
+                    Err(error) => Err(NotYet::Costly(error.to_string())),
+                }
+            }
+            Ok(None) => Err(NotYet::Cheap(format!("nothing listens on {}:{port}", self.subject.address))),
             Err(error) => Err(NotYet::Costly(error.to_string())),
         }
     }
@@ -254,6 +289,8 @@ impl<'a> Probe<'a> {
 enum NotYet {
     Cheap(String),
     Costly(String),
+    /// Somebody else listens on this port.
+    Foreign(u16),
 }
 
 /// The first line of an answer's body, for the message.

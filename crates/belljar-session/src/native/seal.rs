@@ -48,6 +48,6 @@ pub fn network(plan: &plan::Plan) -> NetworkSpec {
         address: plan.address,
         prefix: plan.prefix,
         replicas: plan.replicas().map(|replica| replica.address).collect(),
-        host_services: plan.host_services.iter().map(|service| service.address).collect(),
+        host_services: plan.host_services.iter().filter_map(|service| service.address).collect(),
     }
 }

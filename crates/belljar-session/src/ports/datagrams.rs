@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use belljar_model::ReplicaName;
 use tokio::net::UdpSocket;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinSet};
@@ -16,7 +17,6 @@ use tokio::time::timeout;
 
 use super::door::Shut;
 use super::gate::{Open, connections};
-use crate::machine::ReplicaIndex;
 
 /// After so long without a datagram, and at most twice as long, a sender is forgotten.
 const IDLE: Duration = Duration::from_mins(1);
@@ -29,7 +29,7 @@ const LONGEST: usize = 65536;
 
 /// One who sends, and the replica that he has been given.
 struct Sender {
-    replica: ReplicaIndex,
+    replica: ReplicaName,
     inner: Arc<UdpSocket>,
     /// Since the last look at it.
     has_sent: Arc<AtomicBool>,
@@ -47,7 +47,7 @@ pub(super) async fn serve(open: Arc<Open>, socket: UdpSocket) {
             received = socket.recv_from(&mut buffer) => {
                 // An error is about a datagram that was sent before; who did not take it is gone.
                 let Ok((length, from)) = received else { continue };
-                if !senders.get(&from).is_some_and(|one| !one.answers.is_finished() && !open.is_down(one.replica)) {
+                if !senders.get(&from).is_some_and(|one| !one.answers.is_finished() && !open.is_down(&one.replica)) {
                     // Its replica may have gone; another one may be there.
                     if let Some(old) = senders.remove(&from) {
                         old.answers.abort();
@@ -76,14 +76,15 @@ async fn admit(
     from: SocketAddr,
     room: bool,
 ) -> Option<Sender> {
-    let replica = *open.candidates().ok()?.first()?;
+    let replica = open.candidates().ok()?.into_iter().next()?;
+    let address = open.address(&replica)?;
     let permit = Arc::clone(connections()).try_acquire_owned().ok().filter(|_| room);
     let Some(permit) = permit else {
         open.overloaded("datagrams come from more senders than can be told apart");
         return None;
     };
     let made = async {
-        let inner = open.door.udp(open.address(replica)).await?;
+        let inner = open.door.udp(address).await?;
         // Only when the runtime has seen that it can be written to does it say so.
         inner.writable().await.map_err(Shut::NoSocket)?;
         Ok::<_, Shut>(inner)
@@ -102,7 +103,7 @@ async fn admit(
         let _permit: OwnedSemaphorePermit = permit;
         answer(&outer, from, &back, &sent, IDLE).await;
     });
-    Some(Sender { replica, inner, has_sent, answers })
+    Some(Sender { replica: replica.replica, inner, has_sent, answers })
 }
 
 /// Carries the answers back until it has been quiet for so long both ways.

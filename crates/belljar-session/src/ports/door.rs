@@ -25,7 +25,7 @@ enum Kind {
 pub(crate) struct Door(Arc<dyn Fn(Kind) -> Making + Send + Sync>);
 
 impl Door {
-    /// Through the session's init. The sockets are where commands and scenarios are, so faults on the way from
+    /// Through the session's init or warden. The sockets are where commands and scenarios are, so faults on the way from
     /// there hold for them too.
     pub(crate) fn of(connection: Arc<Connection>, address: Ipv4Addr) -> Self {
         Self(Arc::new(move |kind| {

@@ -1,13 +1,12 @@
 //! A published port at work: who comes in is carried to a replica, or told that nobody is there.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::ops::Range;
+use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use belljar_model::{ErrorCode, ReplicaName, ReplicaState};
-use belljar_stack::plan::{Plan, Protocol, PublishPlan, ServicePlan};
+use belljar_model::{ErrorCode, ReplicaName};
+use belljar_stack::plan::{Protocol, PublishPlan, ServicePlan};
 use rustix::process::{Resource, getrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -22,7 +21,7 @@ use super::relay::{is_of_the_peer, relay, reset};
 use super::turn::{Turn, is_down};
 use super::{PublishedPort, Standing};
 use crate::driver::Handle;
-use crate::machine::{Input, ReplicaIndex};
+use crate::machine::Input;
 
 /// After accepting failed, for want of descriptors or memory, it is tried again after this, and twice as long each
 /// time.
@@ -44,8 +43,6 @@ pub(crate) struct Gate {
     shown: PublishedPort,
     /// It speaks HTTP, so that whoever asks can be told in HTTP that nobody is there.
     http: bool,
-    /// The number inside.
-    inner: u16,
     turn: Turn,
     sockets: Vec<OwnedFd>,
 }
@@ -60,9 +57,7 @@ pub(crate) struct Gates {
 pub(super) struct Open {
     pub(super) shown: PublishedPort,
     http: bool,
-    inner: u16,
     turn: Turn,
-    replicas: Arc<[(ReplicaName, Ipv4Addr)]>,
     standings: watch::Receiver<Arc<[Standing]>>,
     pub(super) door: Door,
     handle: Handle,
@@ -74,7 +69,6 @@ impl Gate {
         service: &ServicePlan,
         replica: Option<&ReplicaName>,
         publish: &PublishPlan,
-        replicas: Range<ReplicaIndex>,
         bound: Bound,
     ) -> Self {
         let Bound { number, addresses, sockets } = bound;
@@ -88,8 +82,7 @@ impl Gate {
                 addresses,
             },
             http: service.url_of(&publish.port).is_some_and(|url| url.starts_with("http:")),
-            inner: publish.port.port,
-            turn: Turn::new(replicas),
+            turn: Turn::default(),
             sockets,
         }
     }
@@ -101,17 +94,14 @@ impl Gate {
 
 impl Gates {
     /// Opens them, until the session has ended or this is dropped.
-    pub(crate) fn open(gates: Vec<Gate>, plan: &Plan, door: &Door, handle: &Handle) -> Self {
-        let replicas: Arc<[_]> = plan.replicas().map(|one| (one.name.clone(), one.address)).collect();
+    pub(crate) fn open(gates: Vec<Gate>, door: &Door, handle: &Handle) -> Self {
         let mut tasks = JoinSet::new();
         for gate in gates {
-            let Gate { shown, http, inner, turn, sockets } = gate;
+            let Gate { shown, http, turn, sockets } = gate;
             let open = Arc::new(Open {
                 shown,
                 http,
-                inner,
                 turn,
-                replicas: Arc::clone(&replicas),
                 standings: handle.standings(),
                 door: door.clone(),
                 handle: handle.clone(),
@@ -185,11 +175,14 @@ impl Open {
         let _ = stream.set_nodelay(true);
         let candidates = match self.candidates() {
             Ok(candidates) => candidates,
-            Err(replica) => return self.refuse(stream, replica, ErrorCode::ReplicaNotRunning).await,
+            Err(Some(replica)) => return self.refuse(stream, replica, ErrorCode::ReplicaNotRunning).await,
+            // Not even its service is there any more.
+            Err(None) => return reset(stream),
         };
         let mut refused = None;
         for replica in candidates {
-            match self.door.tcp(self.address(replica)).await {
+            let Some(address) = self.address(&replica) else { continue };
+            match self.door.tcp(address).await {
                 Ok(inner) => return relay(stream, inner).await,
                 Err(Shut::NoConnection(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                     refused.get_or_insert(replica);
@@ -204,7 +197,8 @@ impl Open {
         }
         let Some(replica) = refused else { return reset(stream) };
         let mut standings = self.standings.clone();
-        let died = standings.wait_for(|all| all.get(replica).is_none_or(|one| is_down(one.state)));
+        let died = standings
+            .wait_for(|all| all.iter().all(|one| one.replica != replica.replica || is_down(one.state)));
         let code = match timeout(KNOWN_WITHIN, died).await {
             Ok(Ok(_)) => ErrorCode::ReplicaNotRunning,
             _ => ErrorCode::ReplicaNotListening,
@@ -213,30 +207,34 @@ impl Open {
     }
 
     /// Who is to be asked, best first; nobody, and whose turn it would have been.
-    pub(super) fn candidates(&self) -> Result<Vec<ReplicaIndex>, ReplicaIndex> {
-        let standings = Arc::clone(&self.standings.borrow());
-        self.turn.candidates(&standings)
+    pub(super) fn candidates(&self) -> Result<Vec<Standing>, Option<Standing>> {
+        let PublishedPort { service, replica, .. } = &self.shown;
+        let is_meant = |one: &&Standing| {
+            one.service == *service && replica.as_ref().is_none_or(|replica| *replica == one.replica)
+        };
+        let replicas = self.standings.borrow().iter().filter(is_meant).cloned().collect();
+        self.turn.candidates(replicas)
     }
 
-    pub(super) fn is_down(&self, replica: ReplicaIndex) -> bool {
-        is_down(self.standing(replica).state)
+    pub(super) fn is_down(&self, replica: &ReplicaName) -> bool {
+        self.standing(replica).is_none_or(|one| is_down(one.state))
     }
 
-    fn standing(&self, replica: ReplicaIndex) -> Standing {
-        let gone = Standing { state: ReplicaState::Exited, restarting: false };
-        self.standings.borrow().get(replica).copied().unwrap_or(gone)
+    fn standing(&self, replica: &ReplicaName) -> Option<Standing> {
+        self.standings.borrow().iter().find(|one| one.replica == *replica).cloned()
     }
 
-    pub(super) fn address(&self, replica: ReplicaIndex) -> SocketAddrV4 {
-        SocketAddrV4::new(self.replicas[replica].1, self.inner)
+    pub(super) fn address(&self, replica: &Standing) -> Option<SocketAddrV4> {
+        replica.address_of(&self.shown.port)
     }
 
-    async fn refuse(&self, stream: TcpStream, replica: ReplicaIndex, code: ErrorCode) {
+    async fn refuse(&self, stream: TcpStream, replica: Standing, code: ErrorCode) {
         if !self.http {
             return reset(stream);
         }
-        let standing = self.standing(replica);
-        Refusal { code, replica: &self.replicas[replica].0, standing }.answer(stream).await;
+        // As it stands by now.
+        let standing = self.standing(&replica.replica).unwrap_or(replica);
+        Refusal { code, standing }.answer(stream).await;
     }
 
     /// Says so in the timeline, once in a while.

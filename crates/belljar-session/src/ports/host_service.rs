@@ -5,6 +5,7 @@
 //! it does where no server is. The host's end is tried now and then meanwhile, which nobody is there to notice.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// One service of the host, and where it is shown.
 pub(crate) struct HostService {
     plan: HostServicePlan,
+    /// Its address inside.
+    address: Ipv4Addr,
     place: Place,
     connection: Arc<Connection>,
     listener: Option<TcpListener>,
@@ -39,11 +42,12 @@ impl HostService {
     /// Makes it reachable, if the host's end is there. `index` is its own among those of the plan.
     pub(crate) async fn open(
         plan: HostServicePlan,
+        address: Ipv4Addr,
         index: u16,
         connection: &Arc<Connection>,
     ) -> io::Result<Self> {
         let place = Place::HostService(index);
-        let mut service = Self { plan, place, connection: Arc::clone(connection), listener: None };
+        let mut service = Self { plan, address, place, connection: Arc::clone(connection), listener: None };
         if let Ok(Ok(_)) = timeout(FIRST_TRY, reach(&service.plan.target)).await {
             service.listener = Some(service.listen().await?);
         }
@@ -59,7 +63,7 @@ impl HostService {
     }
 
     async fn listen(&self) -> io::Result<TcpListener> {
-        let spec = SocketSpec::TcpListening(self.place, self.plan.address, self.plan.port);
+        let spec = SocketSpec::TcpListening(self.place, self.address, self.plan.port);
         let socket = self.connection.socket(spec).await.map_err(io::Error::other)?;
         TcpListener::from_std(std::net::TcpListener::from(socket))
     }

@@ -16,12 +16,11 @@ mod relay;
 mod turn;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::ops::Range;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use belljar_model::{EventKind, ReplicaName, ReplicaState, ServiceName};
-use belljar_stack::plan::{HostServicePlan, Plan, Protocol, PublishPlan, ServicePlan};
+use belljar_stack::plan::{HostServicePlan, Plan, PortPlan, Protocol, PublishPlan, ServicePlan};
 
 pub use bind::PortError;
 pub(crate) use bind::{Bound, bind};
@@ -29,8 +28,6 @@ pub(crate) use door::Door;
 pub(crate) use gate::{Gate, Gates};
 pub use holder::Holder;
 pub(crate) use host_service::HostService;
-
-use crate::machine::ReplicaIndex;
 
 /// What can be reached from the host and what of the host can be reached, as the session tells it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,8 +54,13 @@ pub struct PublishedPort {
 }
 
 /// How a replica stands, as far as it concerns those who want to reach it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
+    pub service: ServiceName,
+    pub replica: ReplicaName,
+    /// Where it is reached inside. Numbers of ports may change while the session lives.
+    pub address: Ipv4Addr,
+    pub ports: Vec<PortPlan>,
     pub state: ReplicaState,
     /// It is on its way up again, or will be.
     pub restarting: bool,
@@ -73,7 +75,20 @@ pub enum Numbers {
     Free,
 }
 
+impl Standing {
+    /// Where this port of it is, if it has one of the name.
+    pub(crate) fn address_of(&self, port: &str) -> Option<SocketAddrV4> {
+        let port = self.ports.iter().find(|one| one.name == port)?;
+        Some(SocketAddrV4::new(self.address, port.port))
+    }
+}
+
 impl Openings {
+    /// Whether anybody comes in who has to be led to a replica.
+    pub(crate) fn lead_anywhere(&self) -> bool {
+        !self.published.is_empty()
+    }
+
     /// The ports of a service, or of one replica of it: the service's own, where it is the only one.
     pub(crate) fn published_for(
         &self,
@@ -95,10 +110,12 @@ impl Openings {
             protocol: protocol_name(one.protocol).to_owned(),
             addresses: one.addresses.iter().map(ToString::to_string).collect(),
         });
-        let host_services = self.host_services.iter().map(|one| EventKind::HostServiceOpened {
-            name: one.name.clone(),
-            address: format!("{}:{}", one.address, one.port),
-            target: one.target.to_string(),
+        let host_services = self.host_services.iter().filter_map(|one| {
+            Some(EventKind::HostServiceOpened {
+                name: one.name.clone(),
+                address: format!("{}:{}", one.address?, one.port),
+                target: one.target.to_string(),
+            })
         });
         let metrics = self.metrics.iter().map(|url| EventKind::MetricsServed { url: url.clone() });
         published.chain(host_services).chain(metrics).collect()
@@ -110,7 +127,6 @@ struct Wish<'a> {
     service: &'a ServicePlan,
     replica: Option<&'a ReplicaName>,
     publish: &'a PublishPlan,
-    replicas: Range<ReplicaIndex>,
     number: Option<u16>,
 }
 
@@ -121,11 +137,11 @@ pub(crate) fn bind_all(plan: &Plan, numbers: Numbers) -> Result<Vec<Gate>, PortE
     // Those that are asked for by number come first: none of the others may have been given it.
     let (asked, any): (Vec<_>, Vec<_>) =
         wishes.into_iter().enumerate().partition(|(_, wish)| wish.number.is_some());
-    for (place, Wish { service, replica, publish, replicas, number }) in asked.into_iter().chain(any) {
+    for (place, Wish { service, replica, publish, number }) in asked.into_iter().chain(any) {
         let name = replica.map_or(service.name.as_str(), ReplicaName::as_str);
         let what = format!("{name}:{}", publish.port.name);
         let bound = bind(publish.port.protocol, publish.on, number, &what)?;
-        gates[place] = Some(Gate::new(service, replica, publish, replicas, bound));
+        gates[place] = Some(Gate::new(service, replica, publish, bound));
     }
     Ok(gates.into_iter().flatten().collect())
 }
@@ -133,19 +149,15 @@ pub(crate) fn bind_all(plan: &Plan, numbers: Numbers) -> Result<Vec<Gate>, PortE
 /// One port for each that is published, and where there are several replicas, one for each of them besides.
 fn wishes(plan: &Plan, numbers: Numbers) -> Vec<Wish<'_>> {
     let mut wishes = Vec::new();
-    let mut first = 0;
     for service in &plan.services {
-        let replicas = first..first + service.replicas.len();
-        first = replicas.end;
         for publish in &service.publish {
             let number = publish.fixed.filter(|_| numbers == Numbers::Asked);
-            wishes.push(Wish { service, replica: None, publish, replicas: replicas.clone(), number });
-            let each = replicas.clone().zip(&service.replicas).filter(|_| service.replicas.len() > 1);
-            wishes.extend(each.map(|(index, replica)| Wish {
+            wishes.push(Wish { service, replica: None, publish, number });
+            let each = service.replicas.iter().filter(|_| service.replicas.len() > 1);
+            wishes.extend(each.map(|replica| Wish {
                 service,
                 replica: Some(&replica.name),
                 publish,
-                replicas: index..index + 1,
                 number: None,
             }));
         }
@@ -166,5 +178,23 @@ fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// `api-NUMBER` in this state.
+    pub(crate) fn standing(number: u16, state: ReplicaState) -> Standing {
+        let service = ServiceName::new("api").expect("a name");
+        Standing {
+            replica: ReplicaName::of(&service, number),
+            service,
+            address: Ipv4Addr::LOCALHOST,
+            ports: Vec::new(),
+            state,
+            restarting: false,
+        }
     }
 }

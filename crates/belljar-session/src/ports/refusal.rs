@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use belljar_model::{ErrorCode, ReplicaName};
+use belljar_model::ErrorCode;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,13 +17,12 @@ const LONGEST_HEAD: usize = 64 * 1024;
 
 /// What is told of a replica that cannot be reached.
 #[derive(Debug)]
-pub(crate) struct Refusal<'a> {
+pub(crate) struct Refusal {
     pub(crate) code: ErrorCode,
-    pub(crate) replica: &'a ReplicaName,
     pub(crate) standing: Standing,
 }
 
-impl Refusal<'_> {
+impl Refusal {
     /// Answers one HTTP request, whatever it asks for, and ends the connection.
     pub(crate) async fn answer(&self, mut stream: TcpStream) {
         let head = timeout(PATIENCE, head(&mut stream)).await.unwrap_or_default();
@@ -40,7 +39,7 @@ impl Refusal<'_> {
     }
 
     fn response(&self, without_body: bool) -> Vec<u8> {
-        let Self { code, replica, standing: Standing { state, restarting } } = self;
+        let Self { code, standing: Standing { replica, state, restarting, .. } } = self;
         let message = match code {
             ErrorCode::ReplicaNotListening => format!("{replica} is {state}, and takes no connections here"),
             _ => format!("{replica} is {state}"),
@@ -76,12 +75,12 @@ mod tests {
     use belljar_model::ReplicaState;
 
     use super::*;
+    use crate::ports::testing::standing;
 
     #[test]
     fn the_answer_says_who_is_not_there() {
-        let replica = ReplicaName::new("api-2").unwrap();
-        let standing = Standing { state: ReplicaState::Exited, restarting: true };
-        let refusal = Refusal { code: ErrorCode::ReplicaNotRunning, replica: &replica, standing };
+        let standing = Standing { restarting: true, ..standing(2, ReplicaState::Exited) };
+        let refusal = Refusal { code: ErrorCode::ReplicaNotRunning, standing };
         let text = String::from_utf8(refusal.response(false)).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 503 "), "{head}");

@@ -1,38 +1,30 @@
 //! Whose turn it is.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use belljar_model::ReplicaState;
 
 use super::Standing;
-use crate::machine::ReplicaIndex;
 
-/// The replicas that a port leads to, one after another.
-#[derive(Debug)]
+/// Gives everybody who comes to a port another of the replicas that it leads to.
+#[derive(Debug, Default)]
 pub(crate) struct Turn {
-    replicas: Range<ReplicaIndex>,
     next: AtomicUsize,
 }
 
 impl Turn {
-    pub(crate) fn new(replicas: Range<ReplicaIndex>) -> Self {
-        Self { replicas, next: AtomicUsize::new(0) }
-    }
-
-    /// Who is to be asked, best first: those that are ready take turns; where none is, those that run; where
-    /// none does, those that are about to stop. Nobody: whose turn it would have been.
-    pub(crate) fn candidates(&self, standings: &[Standing]) -> Result<Vec<ReplicaIndex>, ReplicaIndex> {
+    /// Who of these is to be asked, best first: those that are ready take turns; where none is, those that run;
+    /// where none does, those that are about to stop. Nobody: whose turn it would have been, if there is anyone.
+    pub(crate) fn candidates(&self, mut replicas: Vec<Standing>) -> Result<Vec<Standing>, Option<Standing>> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let rank = |replica: &ReplicaIndex| standings.get(*replica).map_or(Some(0), |one| rank(one.state));
-        let Some(best) = self.replicas.clone().filter_map(|replica| rank(&replica)).min() else {
-            let count = self.replicas.len().max(1);
-            return Err(self.replicas.start + turn % count);
+        let Some(best) = replicas.iter().filter_map(|one| rank(one.state)).min() else {
+            let count = replicas.len().max(1);
+            return Err(replicas.into_iter().nth(turn % count));
         };
-        let mut fit: Vec<_> = self.replicas.clone().filter(|replica| rank(replica) == Some(best)).collect();
-        let first = turn % fit.len();
-        fit.rotate_left(first);
-        Ok(fit)
+        replicas.retain(|one| rank(one.state) == Some(best));
+        let first = turn % replicas.len();
+        replicas.rotate_left(first);
+        Ok(replicas)
     }
 }
 
@@ -54,30 +46,32 @@ fn rank(state: ReplicaState) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::testing::standing;
 
-    fn standings(states: &[ReplicaState]) -> Vec<Standing> {
-        states.iter().map(|&state| Standing { state, restarting: false }).collect()
+    fn names(found: Vec<Standing>) -> Vec<String> {
+        found.into_iter().map(|one| one.replica.to_string()).collect()
     }
 
     #[test]
     fn those_that_are_ready_take_turns() {
         use ReplicaState::{Exited, Paused, Ready, Running, Stopping};
-        let turn = Turn::new(1..4);
-        let all = standings(&[Exited, Ready, Running, Ready]);
-        let firsts: Vec<_> = (0..4).map(|_| turn.candidates(&all).unwrap()).collect();
-        assert_eq!(firsts, [vec![1, 3], vec![3, 1], vec![1, 3], vec![3, 1]]);
-        let none_ready = standings(&[Ready, Exited, Paused, Stopping]);
-        assert_eq!(turn.candidates(&none_ready), Ok(vec![2]));
-        let stopping = standings(&[Ready, Exited, Exited, Stopping]);
-        assert_eq!(turn.candidates(&stopping), Ok(vec![3]));
+        let turn = Turn::default();
+        let three = |states: [ReplicaState; 3]| {
+            states.iter().zip(1..).map(|(&state, number)| standing(number, state)).collect::<Vec<_>>()
+        };
+        let all = three([Ready, Running, Ready]);
+        let firsts: Vec<_> = (0..3).map(|_| names(turn.candidates(all.clone()).unwrap())).collect();
+        assert_eq!(firsts, [["api-1", "api-3"], ["api-3", "api-1"], ["api-1", "api-3"]]);
+        assert_eq!(names(turn.candidates(three([Exited, Paused, Stopping])).unwrap()), ["api-2"]);
+        assert_eq!(names(turn.candidates(three([Exited, Exited, Stopping])).unwrap()), ["api-3"]);
     }
 
     #[test]
     fn of_those_that_are_down_each_is_named_in_its_turn() {
-        let turn = Turn::new(1..3);
-        let down = standings(&[ReplicaState::Ready, ReplicaState::Exited, ReplicaState::Failed]);
-        assert_eq!(turn.candidates(&down), Err(1));
-        assert_eq!(turn.candidates(&down), Err(2));
-        assert_eq!(turn.candidates(&down), Err(1));
+        let turn = Turn::default();
+        let down = [standing(1, ReplicaState::Exited), standing(2, ReplicaState::Failed)];
+        let name = || turn.candidates(down.to_vec()).unwrap_err().unwrap().replica.to_string();
+        assert_eq!([name(), name(), name()], ["api-1", "api-2", "api-1"]);
+        assert_eq!(turn.candidates(Vec::new()), Err(None));
     }
 }

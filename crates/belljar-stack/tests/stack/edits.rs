@@ -37,6 +37,7 @@ fn plan(edits: Edits) -> belljar_stack::Plan {
         seed: 1,
         host_env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned()), ("OTHER".to_owned(), "x".to_owned())]
             .into(),
+        leased: None,
     };
     let programs = belljar_stack::HostPrograms { path: "/usr/bin:/bin".to_owned() };
     parse(FILE, edits).unwrap().plan(&context, &programs).unwrap()

@@ -313,7 +313,7 @@ fn volumes_and_files() {
 fn what_this_version_does_not_carry_out() {
     assert_snapshot!(faults(r#"
         backend = "docker"
-        isolation = "shared"
+        isolation = "open"
         egress = true
         secrets = ["TOKEN"]
         limits = { sessions = 4 }
@@ -344,11 +344,11 @@ fn what_this_version_does_not_carry_out() {
     1 | backend = "docker"
       |           ^^^^^^^^ replicas run on the native backend, as processes in namespaces of their own
 
-    error: `isolation = "shared"` is not carried out by this version of belljar
+    error: `isolation` cannot be `open`
      --> /src/pods/belljar.toml:2:13
       |
-    2 | isolation = "shared"
-      |             ^^^^^^^^ every session is sealed
+    2 | isolation = "open"
+      |             ^^^^^^ expected `sealed` or `shared`
 
     error: `egress` is not carried out by this version of belljar
      --> /src/pods/belljar.toml:3:1

@@ -9,6 +9,7 @@ mod fault_shapes;
 mod plans;
 mod ports;
 mod recipes;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -52,6 +53,7 @@ pub(crate) fn context() -> Context {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
+        leased: None,
     }
 }
 

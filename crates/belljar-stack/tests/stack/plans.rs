@@ -10,7 +10,7 @@ use insta::assert_debug_snapshot;
 use crate::{Everything, context, parse, plan};
 
 /// The example of the documentation.
-const PODS: &str = r#"
+pub(crate) const PODS: &str = r#"
     name = "pods"
 
     [service.db]
@@ -60,6 +60,7 @@ fn the_whole_example() {
             "pods",
         ),
         dir: "/src/pods",
+        isolation: Sealed,
         filesystem: Host,
         home: Host,
         limits: Limits {
@@ -81,12 +82,23 @@ fn the_whole_example() {
                             "db-1",
                         ),
                         address: 10.77.1.1,
+                        ports: [
+                            PortPlan {
+                                name: "sql",
+                                port: 5432,
+                                protocol: Tcp,
+                                listen: false,
+                            },
+                        ],
+                        url: Some(
+                            "postgres://postgres@db-1:5432/pods",
+                        ),
                         argv: [
                             "/opt/bin/postgres",
                             "-D",
                             "/state/k3f9-x2ab/volumes/db-1/data",
                             "-c",
-                            "listen_addresses=*",
+                            "listen_addresses=0.0.0.0",
                             "-c",
                             "port=5432",
                             "-c",
@@ -145,6 +157,7 @@ fn the_whole_example() {
                         name: "sql",
                         port: 5432,
                         protocol: Tcp,
+                        listen: false,
                     },
                 ],
                 publish: [],
@@ -168,6 +181,29 @@ fn the_whole_example() {
                             "bus-1",
                         ),
                         address: 10.77.2.1,
+                        ports: [
+                            PortPlan {
+                                name: "client",
+                                port: 4222,
+                                protocol: Tcp,
+                                listen: false,
+                            },
+                            PortPlan {
+                                name: "monitor",
+                                port: 8222,
+                                protocol: Tcp,
+                                listen: false,
+                            },
+                            PortPlan {
+                                name: "cluster",
+                                port: 6222,
+                                protocol: Tcp,
+                                listen: false,
+                            },
+                        ],
+                        url: Some(
+                            "nats://bus-1:4222",
+                        ),
                         argv: [
                             "/opt/bin/nats-server",
                             "--server_name",
@@ -226,16 +262,19 @@ fn the_whole_example() {
                         name: "client",
                         port: 4222,
                         protocol: Tcp,
+                        listen: false,
                     },
                     PortPlan {
                         name: "monitor",
                         port: 8222,
                         protocol: Tcp,
+                        listen: false,
                     },
                     PortPlan {
                         name: "cluster",
                         port: 6222,
                         protocol: Tcp,
+                        listen: false,
                     },
                 ],
                 publish: [],
@@ -256,6 +295,17 @@ fn the_whole_example() {
                             "api-1",
                         ),
                         address: 10.77.3.1,
+                        ports: [
+                            PortPlan {
+                                name: "http",
+                                port: 8080,
+                                protocol: Tcp,
+                                listen: false,
+                            },
+                        ],
+                        url: Some(
+                            "http://api-1:8080",
+                        ),
                         argv: [
                             "podapp",
                             "serve",
@@ -295,6 +345,17 @@ fn the_whole_example() {
                             "api-2",
                         ),
                         address: 10.77.3.2,
+                        ports: [
+                            PortPlan {
+                                name: "http",
+                                port: 8080,
+                                protocol: Tcp,
+                                listen: false,
+                            },
+                        ],
+                        url: Some(
+                            "http://api-2:8080",
+                        ),
                         argv: [
                             "podapp",
                             "serve",
@@ -334,6 +395,17 @@ fn the_whole_example() {
                             "api-3",
                         ),
                         address: 10.77.3.3,
+                        ports: [
+                            PortPlan {
+                                name: "http",
+                                port: 8080,
+                                protocol: Tcp,
+                                listen: false,
+                            },
+                        ],
+                        url: Some(
+                            "http://api-3:8080",
+                        ),
                         argv: [
                             "podapp",
                             "serve",
@@ -398,6 +470,7 @@ fn the_whole_example() {
                         name: "http",
                         port: 8080,
                         protocol: Tcp,
+                        listen: false,
                     },
                 ],
                 publish: [],
@@ -487,14 +560,37 @@ fn the_whole_example() {
         address: 10.77.0.1,
         prefix: 16,
         command_env: {
+            "API_1_ADDR": "api-1:8080",
+            "API_1_HOST": "api-1",
+            "API_1_PORT": "8080",
+            "API_1_URL": "http://api-1:8080",
+            "API_2_ADDR": "api-2:8080",
+            "API_2_HOST": "api-2",
+            "API_2_PORT": "8080",
+            "API_2_URL": "http://api-2:8080",
+            "API_3_ADDR": "api-3:8080",
+            "API_3_HOST": "api-3",
+            "API_3_PORT": "8080",
+            "API_3_URL": "http://api-3:8080",
+            "API_ADDR": "api:8080",
             "API_HOST": "api",
             "API_PORT": "8080",
             "API_REPLICAS": "api-1,api-2,api-3",
             "API_URL": "http://api:8080",
+            "BUS_1_ADDR": "bus-1:4222",
+            "BUS_1_HOST": "bus-1",
+            "BUS_1_PORT": "4222",
+            "BUS_1_URL": "nats://bus-1:4222",
+            "BUS_ADDR": "bus:4222",
             "BUS_HOST": "bus",
             "BUS_PORT": "4222",
             "BUS_REPLICAS": "bus-1",
             "BUS_URL": "nats://bus:4222",
+            "DB_1_ADDR": "db-1:5432",
+            "DB_1_HOST": "db-1",
+            "DB_1_PORT": "5432",
+            "DB_1_URL": "postgres://postgres@db-1:5432/pods",
+            "DB_ADDR": "db:5432",
             "DB_HOST": "db",
             "DB_PORT": "5432",
             "DB_REPLICAS": "db-1",
@@ -607,38 +703,6 @@ fn environments_are_whole_and_the_nearest_wins() {
         env(&plan, 0, 0).iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     assert_eq!(found, expected);
     assert_eq!(plan.tasks[0].env["NAME"], "t");
-}
-
-#[test]
-fn commands_get_what_they_need_to_reach_services() {
-    let plan = plan(
-        r#"
-        [service.my-api]
-        run = "a"
-        replicas = 2
-        ports = { http = 8080, admin = 1 }
-        [service.worker]
-        run = "w"
-        [service.db]
-        use = "postgres"
-        "#,
-    )
-    .unwrap();
-    let expected = [
-        ("DB_HOST", "db"),
-        ("DB_PORT", "5432"),
-        ("DB_REPLICAS", "db-1"),
-        ("DB_URL", "postgres://postgres@db:5432/postgres"),
-        ("MY_API_HOST", "my-api"),
-        ("MY_API_PORT", "8080"),
-        ("MY_API_REPLICAS", "my-api-1,my-api-2"),
-        ("MY_API_URL", "http://my-api:8080"),
-        ("WORKER_HOST", "worker"),
-        ("WORKER_REPLICAS", "worker-1"),
-    ];
-    let found: Vec<_> =
-        plan.command_env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    assert_eq!(found, expected);
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn a_service_of_the_host_has_a_name_an_address_and_one_port() {
     )
     .unwrap();
     let [registry, mail, far] = &plan.host_services[..] else { panic!("{:?}", plan.host_services) };
-    assert_eq!(registry.address, Ipv4Addr::new(10, 77, 255, 1));
+    assert_eq!(registry.address, Some(Ipv4Addr::new(10, 77, 255, 1)));
     assert_eq!((registry.port, registry.target.to_string()), (5000, "127.0.0.1:5000".to_owned()));
     assert_eq!((mail.port, &mail.target), (25, &HostPort { host: "::1".to_owned(), port: 2525 }));
     assert_eq!(mail.target.to_string(), "[::1]:2525");

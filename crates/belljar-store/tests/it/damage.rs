@@ -10,9 +10,13 @@ use crate::support::{State, contents_of, exactly, id, name, new_run};
 type Damage = fn(&mut Vec<u8>);
 
 fn with_version_1() -> State {
+    with_dump(include_str!("v1.sql"))
+}
+
+fn with_dump(dump: &str) -> State {
     let state = State::new();
     fs_err::create_dir(&state.dir).unwrap();
-    Connection::open(state.registry()).unwrap().execute_batch(include_str!("v1.sql")).unwrap();
+    Connection::open(state.registry()).unwrap().execute_batch(dump).unwrap();
     state
 }
 
@@ -26,6 +30,22 @@ fn assert_opens_to(state: &State, code: ErrorCode) {
             Ok(count) => panic!("{count} sessions instead of {code}"),
         }
     }
+}
+
+#[test]
+fn version_2_is_read_as_it_is_and_migrated_to_lease_ports() {
+    let state = with_dump(include_str!("v2.sql"));
+    let before = contents_of(&state.dir);
+    let reader = Store::open_existing(&state.dir).unwrap().unwrap();
+    assert_eq!(reader.sessions().unwrap()[1].kind, Some(SessionKind::Up));
+    assert_eq!(reader.leased_ports().unwrap(), []);
+    drop(reader);
+    assert_eq!(contents_of(&state.dir), before);
+
+    let store = state.open();
+    let owned = store.create_session(&exactly(1, "pods")).unwrap();
+    assert_eq!(store.lease_ports(owned.id(), 1, [20000], |_, _| true).unwrap(), [20000]);
+    assert_eq!(store.leased_ports().unwrap(), [(20000, id(1))]);
 }
 
 #[test]

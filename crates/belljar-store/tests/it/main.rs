@@ -3,6 +3,7 @@
 mod by_stack;
 mod cleaning;
 mod damage;
+mod leases;
 mod processes;
 mod sessions;
 mod support;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use belljar_model::ExitCode;
 use belljar_stack::Plan;
+use belljar_stack::plan::{Isolation, LeasedPorts};
 
 use super::stack_args::StackArgs;
 use crate::app::App;
@@ -61,7 +62,9 @@ pub(crate) fn planned(app: &App, args: &StackArgs, positional: Option<&PathBuf>)
     let (file, stack) = args.load(app, positional)?;
     let id = belljar_model::SessionId::from_random(0);
     let name = belljar_model::SessionName::new(hosting::name_like(stack.dir()))?;
-    let context = hosting::planning_context(app, id, name, PathBuf::from("/session"), 0);
+    let mut context = hosting::planning_context(app, id, name, PathBuf::from("/session"), 0);
+    // Ports are leased when there is a session; until then they are those of the file.
+    context.leased = (stack.isolation() == Some(Isolation::Shared)).then(LeasedPorts::default);
     let plan = stack.plan(&context, &hosting::programs(app))?;
     Ok((file, plan))
 }

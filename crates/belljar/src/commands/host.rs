@@ -15,6 +15,7 @@ use belljar_store::{NameWish, SessionKind};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 
+use super::isolation;
 use crate::app::App;
 use crate::error::{CliError, Result, internal};
 use crate::hosting::{self, Hosted, Launch};
@@ -37,12 +38,15 @@ pub(crate) struct Asked {
     pub(crate) watch: bool,
     /// How long the session has to live once it is ready.
     pub(crate) ttl_ms: Option<u64>,
+    /// However tight, else what the stack says.
+    pub(crate) isolation: Option<isolation::Word>,
 }
 
 /// What we tell `up`, a line each.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Told {
+    Note(String),
     Event(Box<Event>),
     Ready(Box<SessionView>),
     Failed(ErrorView),
@@ -114,10 +118,12 @@ async fn start(app: &App, zygote: &Arc<Zygote>, asked: Asked) -> Result<Hosted> 
         Some(name) => NameWish::Exactly(name),
         None => NameWish::Like(hosting::name_like(stack.dir())),
     };
-    let metrics = asked.metrics;
-    let stack_file = asked.given.file.path;
-    let launch = Launch { stack_file, stack, name, kind: SessionKind::Up, watch: asked.watch, metrics };
-    hosting::launch(app, zygote, launch).await
+    let Asked { given, metrics, isolation, watch, .. } = asked;
+    let (stack_file, isolation) = (given.file.path, isolation.map(Into::into));
+    let launch = Launch { stack_file, stack, name, kind: SessionKind::Up, metrics, watch, isolation };
+    // Where nobody listens any more, that is found out later.
+    let note = |text: &str| drop(tell(&Told::Note(text.to_owned())));
+    hosting::launch(app, zygote, launch, note).await
 }
 
 /// The ready session; an error to tell; or nothing, where nobody listens any more.

@@ -11,6 +11,7 @@ mod events;
 mod eventually;
 mod exec;
 mod host;
+mod isolation;
 mod logs;
 mod ls;
 mod plan;
@@ -27,6 +28,8 @@ mod verbs;
 mod wait;
 
 use std::sync::Arc;
+
+pub(crate) use isolation::fallback_note;
 
 use belljar_client::wire::Verb;
 use belljar_model::ExitCode;
@@ -102,6 +105,9 @@ pub(crate) enum Command {
     /// Carry a session for `up`
     #[command(name = "__host", hide = true)]
     Host(host::Args),
+    /// Keep a session in shared isolation
+    #[command(name = "__warden", hide = true)]
+    Warden { descriptors: u64 },
 }
 
 /// What a command needs of the process before any thread starts.
@@ -110,12 +116,17 @@ pub(crate) enum Needs {
     Nothing,
     /// It carries sessions.
     Sessions,
+    /// It stays alone with its one thread.
+    Nobody {
+        descriptors: u64,
+    },
 }
 
 impl Command {
     pub(crate) fn needs(&self) -> Needs {
         match self {
             Self::Run(_) | Self::Host(_) => Needs::Sessions,
+            Self::Warden { descriptors } => Needs::Nobody { descriptors: *descriptors },
             Self::Test(args) if !args.only_lists() => Needs::Sessions,
             _ => Needs::Nothing,
         }
@@ -165,6 +176,8 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
         Command::Recipes(args) => recipes::run(app, args),
         Command::Doctor(args) => doctor::run(app, args),
         Command::Clean(args) => clean::run(app, args),
-        Command::Run(_) | Command::Test(_) | Command::Host(_) => unreachable!("they are run above"),
+        Command::Run(_) | Command::Test(_) | Command::Host(_) | Command::Warden { .. } => {
+            unreachable!("they are run above")
+        }
     }
 }

@@ -89,7 +89,12 @@ fn holes(plan: &Plan) -> String {
         text.push_str("\nholes in the seal: what of the host can be reached\n");
     }
     for one in &plan.host_services {
-        let _ = writeln!(text, "  {}:{} at {} leads to {}", one.name, one.port, one.address, one.target);
+        let _ = match one.address {
+            Some(address) => {
+                writeln!(text, "  {}:{} at {address} leads to {}", one.name, one.port, one.target)
+            }
+            None => writeln!(text, "  {} is {}", one.name, one.target),
+        };
     }
     text
 }

@@ -66,6 +66,7 @@ pub(crate) fn view_of_record(record: &SessionRecord) -> Result<SessionView> {
             state: replica.state,
             host: String::new(),
             ports: std::collections::BTreeMap::new(),
+            url: None,
             published: std::collections::BTreeMap::new(),
             generation: replica.generation,
             pid: replica.pid,

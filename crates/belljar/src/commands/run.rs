@@ -14,8 +14,8 @@ use belljar_sandbox::Zygote;
 use belljar_session::CommandSpec;
 use belljar_store::{NameWish, SessionKind};
 
-use super::relay;
 use super::stack_args::StackArgs;
+use super::{isolation, relay};
 use crate::app::App;
 use crate::error::{CliError, Result, internal};
 use crate::hosting::{self, Hosted, Launch};
@@ -35,6 +35,8 @@ pub(crate) struct Args {
     /// The session's name [default: the directory's name, with -2, -3 where taken]
     #[arg(long)]
     name: Option<SessionName>,
+    #[command(flatten)]
+    isolation: isolation::IsolationArgs,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -48,8 +50,10 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>, args: &Args) -> Result<
         Some(name) => NameWish::Exactly(name.clone()),
         None => NameWish::Like(hosting::name_like(stack.dir())),
     };
-    let launch = Launch { stack_file, stack, name, kind: SessionKind::Run, watch: false, metrics: None };
-    let hosted = hosting::launch(app, zygote, launch).await?;
+    let isolation = args.isolation.isolation.map(Into::into);
+    let kind = SessionKind::Run;
+    let launch = Launch { stack_file, stack, name, kind, metrics: None, watch: false, isolation };
+    let hosted = hosting::launch(app, zygote, launch, |note| app.printer.note(note)).await?;
     let ready = tokio::select! {
         ready = hosted.session.ready() => ready,
         asked = signals.next() => {

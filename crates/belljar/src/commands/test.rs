@@ -9,10 +9,12 @@ use belljar_model::{ExitCode, RunEvent};
 use belljar_report::{JsonLines, Reporter, Terminal};
 use belljar_runner::{Capabilities, Filter, Host, Keep, Options, Random, RunConfig, RunError, Selection};
 use belljar_sandbox::Zygote;
+use belljar_stack::plan::Isolation;
 use belljar_store::RuntimeDir;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::isolation;
 use super::relay::terminal_size;
 use super::stack_args::{StackArgs, duration};
 use crate::app::App;
@@ -52,6 +54,8 @@ pub(crate) struct Args {
     /// Whose sessions' files stay on disk
     #[arg(long, value_name = "WHICH", default_value = "failed")]
     keep: KeepChoice,
+    #[command(flatten)]
+    isolation: isolation::IsolationArgs,
     /// Only list what would run
     #[arg(long)]
     list: bool,
@@ -110,6 +114,7 @@ fn config(app: &App, args: &Args, cancel: watch::Receiver<bool>) -> Result<RunCo
     let mut env = app.env.all().clone();
     let user = app.user();
     env.insert("USER".to_owned(), user.name.clone());
+    let isolation = decide_isolation(app, args, stack.isolation());
     Ok(RunConfig {
         stack: Arc::new(stack),
         stack_file,
@@ -124,12 +129,17 @@ fn config(app: &App, args: &Args, cancel: watch::Receiver<bool>) -> Result<RunCo
             program: App::program()?,
             programs: Arc::new(hosting::programs(app)),
             visible: hosting::visible(app)?,
-            capabilities: Arc::new(Capabilities::new(Box::new(|| {
+            capabilities: Arc::new(Capabilities::new(Box::new(move || {
                 let tried = belljar_sandbox::probe();
-                tried.iter().filter(|one| one.works).map(|one| one.name.to_owned()).collect()
+                let is_there = |one: &&belljar_sandbox::Capability| {
+                    // What a seal is made of is of no use to whoever has none.
+                    one.works && (isolation == Isolation::Sealed || one.name.starts_with("limits "))
+                };
+                tried.iter().filter(is_there).map(|one| one.name.to_owned()).collect()
             }))),
             clock: app.clock(),
             random: Random(Arc::new(|| hosting::random().unwrap_or_default())),
+            ports: app.ports()?,
         },
         selection: Selection {
             named: args.named.clone(),
@@ -137,6 +147,7 @@ fn config(app: &App, args: &Args, cancel: watch::Receiver<bool>) -> Result<RunCo
             filter: args.filter.clone(),
         },
         options: Options {
+            isolation,
             jobs,
             timeout: args.timeout,
             retries: args.retries,
@@ -149,6 +160,18 @@ fn config(app: &App, args: &Args, cancel: watch::Receiver<bool>) -> Result<RunCo
             },
         },
         cancel,
+    })
+}
+
+/// For all of the run at once. Trying the machine costs a millisecond or two, once.
+fn decide_isolation(app: &App, args: &Args, declared: Option<Isolation>) -> Isolation {
+    let asked = args.isolation.isolation.map(Into::into).or(declared);
+    asked.unwrap_or_else(|| {
+        let why = if args.only_lists() { None } else { belljar_sandbox::why_not_sealed() };
+        why.map_or(Isolation::Sealed, |why| {
+            app.printer.note(&isolation::fallback_note(&why));
+            Isolation::Shared
+        })
     })
 }
 

@@ -7,6 +7,8 @@ use super::ps::view_of;
 use crate::app::App;
 use crate::error::{CliError, Result};
 
+const LOOPBACK: &str = "127.0.0.1";
+
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  curl $(belljar url web)\n  belljar run -- sh -c 'curl $(belljar url web-2:http)'"
@@ -30,7 +32,9 @@ pub(crate) async fn run(app: &App, args: &Args) -> Result<ExitCode> {
     for (service_name, service) in &view.services {
         let replica = service.replicas.iter().find(|one| one.name.as_str() == name);
         if service_name.as_str() == name || replica.is_some() {
-            let url = if inside {
+            // In shared isolation the session's own ports are the host's.
+            let is_shared = service.replicas.iter().any(|one| one.host == LOOPBACK);
+            let url = if inside || is_shared && service.published.is_empty() {
                 url(name, service_name.as_str(), service, replica, port)?
             } else {
                 published(name, service_name.as_str(), service, port)?
@@ -135,18 +139,23 @@ fn url(
     replica: Option<&ReplicaView>,
     port: Option<&str>,
 ) -> Result<String> {
-    if let (Some(url), None) = (&service.url, port) {
-        // The service's own URL, for the one replica where one is meant.
-        return Ok(match replica {
-            Some(_) => url
-                .replace(&format!("//{service_name}:"), &format!("//{name}:"))
-                .replace(&format!("@{service_name}:"), &format!("@{name}:")),
-            None => url.clone(),
-        });
+    let own = replica.map_or(&service.url, |one| &one.url);
+    if let (Some(url), None) = (own, port) {
+        return Ok(url.clone());
     }
-    let Some(ports) = service.replicas.first().map(|one| &one.ports) else {
+    let numbers = |one: &ReplicaView| one.ports.clone();
+    if replica.is_none() && service.replicas.windows(2).any(|two| numbers(&two[0]) != numbers(&two[1])) {
+        let message = format!("every replica of {service_name} has ports of its own in shared isolation");
+        return Err(
+            CliError::new(ErrorCode::PortNotFound, message).hint(format!("name one: `{service_name}-1`"))
+        );
+    }
+    let Some(one) = replica.or(service.replicas.first()) else {
         return Err(CliError::new(ErrorCode::PortNotFound, format!("service {service_name} has no replica")));
     };
+    let ports = &one.ports;
+    // Names are known inside of sealed sessions.
+    let host = if one.host == LOOPBACK { one.host.as_str() } else { name };
     let found = match port {
         Some(port) => ports.get_key_value(port),
         None if ports.len() == 1 => ports.iter().next(),
@@ -154,7 +163,7 @@ fn url(
     };
     match found {
         Some((port_name, port)) => {
-            let address = format!("{name}:{port}");
+            let address = format!("{host}:{port}");
             let url = service.urls.get(port_name).and_then(|url| UrlParts::of(url));
             Ok(url.map_or_else(|| address.clone(), |url| url.with(&address)))
         }

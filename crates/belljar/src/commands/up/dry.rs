@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use belljar_model::{ExitCode, SessionId, SessionName};
 
 use super::Args;
+use belljar_stack::plan::{Isolation, LeasedPorts};
 use belljar_stack::{Plan, Stack};
 
 use crate::app::App;
@@ -17,7 +18,7 @@ pub(super) fn run(app: &App, args: &Args, file: &Path) -> Result<ExitCode> {
     if let Some(name) = &args.name {
         free(app, name)?;
     }
-    let planned = planned(app, &stack)?;
+    let planned = planned(app, &stack, args.isolation.isolation.map(Into::into))?;
     belljar_session::check_limits(&planned).map_err(|error| CliError::of(error.code(), &error))?;
     plan::show(app, &planned)?;
     if !app.printer.json {
@@ -27,10 +28,13 @@ pub(super) fn run(app: &App, args: &Args, file: &Path) -> Result<ExitCode> {
 }
 
 /// The plan of a session that will never be.
-pub(super) fn planned(app: &App, stack: &Stack) -> Result<Plan> {
+pub(super) fn planned(app: &App, stack: &Stack, asked: Option<Isolation>) -> Result<Plan> {
     let name = SessionName::new(hosting::name_like(stack.dir()))?;
-    let context =
-        hosting::planning_context(app, SessionId::from_random(0), name, PathBuf::from("/session"), 0);
+    let id = SessionId::from_random(0);
+    let mut context = hosting::planning_context(app, id, name, PathBuf::from("/session"), 0);
+    // Ports are leased when there is a session; until then they are those of the file.
+    let is_shared = asked.or(stack.isolation()) == Some(Isolation::Shared);
+    context.leased = is_shared.then(LeasedPorts::default);
     Ok(stack.plan(&context, &hosting::programs(app))?)
 }
 

@@ -16,8 +16,8 @@ use belljar_model::{ErrorCode, EventKind, ExitCode, SessionName};
 use belljar_store::{SessionKind, SessionRecord};
 
 use super::host::Asked;
-use super::ps;
 use super::stack_args::{EditArgs, StackArgs, duration};
+use super::{isolation, ps};
 use crate::app::App;
 use crate::error::{CliError, Result};
 use crate::signals::Signals;
@@ -39,6 +39,8 @@ pub(crate) struct Args {
     /// Serve the metrics of all replicas (their ports called `metrics`) on this port of the host, or on a free one
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
     metrics: Option<u16>,
+    #[command(flatten)]
+    isolation: isolation::IsolationArgs,
     /// Start another one although one of this stack runs here
     #[arg(long)]
     new: bool,
@@ -110,11 +112,12 @@ fn running(app: &App, stack_file: &Path) -> Result<Option<SessionRecord>> {
 async fn start(app: &App, args: &Args, file: &Path, signals: &mut Signals) -> Result<ExitCode> {
     let stack = App::stack_with(file, args.edits.edits(app))?;
     // What can be said before anything is made is said here.
-    dry::planned(app, &stack)?;
+    dry::planned(app, &stack, args.isolation.isolation.map(Into::into))?;
     let asked = Asked {
         given: stack.given().clone(),
         name: args.name.clone(),
         metrics: args.metrics,
+        isolation: args.isolation.isolation,
         attach: args.attach,
         watch: args.watch,
         ttl_ms: args.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
@@ -153,6 +156,9 @@ fn progress(app: &App, kind: &EventKind) {
     let text = match kind {
         EventKind::SessionStarting { stack, name } => format!("session {name} of stack {stack}"),
         EventKind::ReplicaReady { replica, ready_ms, .. } => format!("  {replica} ready in {ready_ms:.1} ms"),
+        EventKind::ReplicaPortChanged { replica, from, to, .. } => {
+            format!("  port {from} of {replica} was taken by another process; it gets {to}")
+        }
         EventKind::TaskSucceeded { task, duration_ms } => format!("  {task} done in {duration_ms} ms"),
         EventKind::ReplicaExited { replica, exit, expected: false, .. } => {
             format!("  {replica} ended: {exit}")

@@ -50,6 +50,7 @@ impl Host {
             BufReader::new(output.ok_or_else(|| internal(std::io::Error::other("no pipe")))?).lines();
         while let Some(line) = lines.next_line().await.map_err(internal)? {
             match serde_json::from_str(&line).map_err(internal)? {
+                Told::Note(note) => app.printer.note(&note),
                 Told::Event(event) => progress(app, &event.kind),
                 Told::Ready(view) => return Ok(*view),
                 Told::Failed(view) => {
