@@ -174,6 +174,8 @@ impl Host {
             groups_file: owned.dir().control_groups(),
             numbers: belljar_session::ports::Numbers::Free,
             metrics: None,
+            edition: None,
+            expiry_file: owned.dir().expiry(),
             clock: noting(&moments),
             alone: false,
         };

@@ -1,8 +1,10 @@
 //! The client of one session.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use belljar_model::ServiceName;
 use http::Method;
 
 use crate::connection;
@@ -10,7 +12,10 @@ use crate::error::ClientError;
 use crate::exec::ExecChannel;
 use crate::query::{DrainQuery, EventsQuery, LogsQuery, ProbeQuery, WaitQuery};
 use crate::stream::{EventStream, LogStream};
-use crate::wire::{Done, DownRequest, EnvView, ExecRequest, ProbesView, SessionView, Targets, Verb, WaitFor};
+use crate::wire::{
+    Applied, ApplyRequest, Done, DownRequest, EnvView, ExecRequest, ExpireRequest, ProbesView, ScaleRequest,
+    SessionView, Targets, Verb, WaitFor,
+};
 
 /// Speaks to one session through its control socket: a connection for each request, so that a long wait is
 /// never in the way of anything else.
@@ -73,7 +78,41 @@ impl Client {
 
     /// Ends the session, and answers when everything of it has ended.
     pub async fn down(&self, why: &str) -> Result<(), ClientError> {
-        let body = DownRequest { why: why.to_owned() };
+        self.end(DownRequest { why: why.to_owned(), in_order: false }).await
+    }
+
+    /// The same, with the replicas stopped by their signals first.
+    pub async fn down_in_order(&self, why: &str) -> Result<(), ClientError> {
+        self.end(DownRequest { why: why.to_owned(), in_order: true }).await
+    }
+
+    /// Makes the session what an edition of its stack says, or only says what that would do.
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<Applied, ClientError> {
+        self.post("/v1/apply", request).await
+    }
+
+    /// Gives services other numbers of replicas; answered when all of them are ready or gone.
+    pub async fn scale(&self, replicas: BTreeMap<ServiceName, u16>) -> Result<Applied, ClientError> {
+        self.post("/v1/scale", &ScaleRequest { replicas }).await
+    }
+
+    /// Gives the session so long to live from now on.
+    pub async fn expire(&self, within: Duration) -> Result<(), ClientError> {
+        let body = ExpireRequest { within_ms: whole_ms(within) };
+        let answer =
+            connection::request(&self.control_socket, Method::POST, "/v1/expire", Some(&body)).await?;
+        answer.done().await
+    }
+
+    async fn post<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+    ) -> Result<T, ClientError> {
+        connection::request(&self.control_socket, Method::POST, path, Some(body)).await?.json().await
+    }
+
+    async fn end(&self, body: DownRequest) -> Result<(), ClientError> {
         connection::request(&self.control_socket, Method::POST, "/v1/down", Some(&body)).await?.done().await
     }
 

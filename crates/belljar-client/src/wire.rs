@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use belljar_model::event::Exit;
+use belljar_model::event::{Change, Exit};
 use belljar_model::{
     ErrorCode, ReplicaName, ReplicaState, ServiceName, SessionId, SessionName, SessionState, StackName,
     TaskName, TaskState,
@@ -184,6 +184,39 @@ pub struct Targets {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DownRequest {
     pub why: String,
+    /// Stop the replicas by their signals first, each before those that it comes after.
+    #[serde(default)]
+    pub in_order: bool,
+}
+
+/// `POST /v1/apply`: makes the session what another edition of its stack says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApplyRequest {
+    /// The name of the edition's file in the session's directory, `edition-XXXX.json`. Whoever can write there from
+    /// outside of the session may change it; a request alone cannot bring in anything of the host.
+    pub edition: String,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry: bool,
+}
+
+/// `POST /v1/scale`: services with as many replicas as they are to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ScaleRequest {
+    pub replicas: BTreeMap<ServiceName, u16>,
+}
+
+/// What a change of the stack did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Applied {
+    pub changes: Vec<Change>,
+    pub session: SessionView,
+}
+
+/// `POST /v1/expire`: from now on the session has so long to live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExpireRequest {
+    pub within_ms: u64,
 }
 
 /// What a verb did, for each replica of its target.

@@ -52,6 +52,8 @@ error_codes! {
     SessionDead = "session-dead", NOT_FOUND, "The session's host process was killed";
     SessionNotOwned = "session-not-owned", CONFLICT, "The session belongs to another user";
     SessionOtherVersion = "session-other-version", UNSUPPORTED, "The session was started by a belljar that this one does not understand";
+    ChangeNeedsDown = "change-needs-down", CONFLICT, "What has changed in the stack cannot change while its session runs";
+    ChangeOvertaken = "change-overtaken", CONFLICT, "Another change of the session came before this one was done";
     SessionNotReady = "session-not-ready", NOT_READY, "The session did not become ready";
     ReplicaNotFound = "replica-not-found", NOT_FOUND, "The session has no such replica or service";
     ReplicaNotRunning = "replica-not-running", CONFLICT, "The replica has no live process";

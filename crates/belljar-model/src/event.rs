@@ -43,6 +43,10 @@ pub enum Cause {
     Fault,
     /// The service's `restart` policy.
     RestartPolicy,
+    /// The stack was changed, or a service scaled.
+    Change,
+    /// A file of the service was changed, which is watched.
+    Watch,
     /// The session is ending.
     End,
 }
@@ -82,6 +86,35 @@ pub struct Culprit {
     pub last_lines: Vec<String>,
 }
 
+/// One thing that a change of the stack does to a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// The service or task.
+    pub unit: String,
+    pub what: ChangeWhat,
+    /// Which of the service's replicas.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaName>,
+    /// What is different: `run`, `env LOG`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub why: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChangeWhat {
+    /// It has not run yet.
+    Start,
+    /// It runs as it was, and is stopped and started again.
+    Restart,
+    /// It is not part of the stack any more.
+    Stop,
+    /// A task runs again.
+    Run,
+    /// It is taken over without a process noticing.
+    Update,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind")]
@@ -93,12 +126,34 @@ pub enum EventKind {
     #[serde(rename = "session.degraded")]
     SessionDegraded { why: String },
     #[serde(rename = "session.draining")]
-    SessionDraining {},
+    SessionDraining {
+        /// Why its replicas are stopped in order.
+        #[serde(default)]
+        why: String,
+    },
     #[serde(rename = "session.stopping")]
     SessionStopping { why: String },
     #[serde(rename = "session.ended")]
     SessionEnded { why: String },
 
+    /// It ends itself so long after this, unless it is told another time.
+    #[serde(rename = "session.expires")]
+    SessionExpires { within_ms: u64 },
+    /// The stack has changed: this is done now.
+    #[serde(rename = "session.changing")]
+    SessionChanging { changes: Vec<Change> },
+    /// All of the last change is done.
+    #[serde(rename = "session.changed")]
+    SessionChanged {},
+    /// The last change is given up; what it had not reached stays as it was.
+    #[serde(rename = "session.change-failed")]
+    SessionChangeFailed { why: String },
+    /// Files that are watched have changed, for which the service is started again.
+    #[serde(rename = "files.changed")]
+    FilesChanged { service: ServiceName, files: Vec<PathBuf> },
+
+    #[serde(rename = "task.removed")]
+    TaskRemoved { task: TaskName },
     #[serde(rename = "task.started")]
     TaskStarted { task: TaskName, pid: i32 },
     #[serde(rename = "task.succeeded")]
@@ -144,6 +199,9 @@ pub enum EventKind {
         last_lines: Vec<String>,
     },
 
+    /// It has been taken out of the session, after its end.
+    #[serde(rename = "replica.removed")]
+    ReplicaRemoved { replica: ReplicaName },
     /// In shared isolation another process was quicker to bind a port of the replica, which starts again with
     /// another one.
     #[serde(rename = "replica.port-changed")]

@@ -83,7 +83,7 @@ impl Folded {
             }
             EventKind::SessionReady {} => self.session_is(SessionState::Ready, None),
             EventKind::SessionDegraded { why } => self.session_is(SessionState::Degraded, Some(why)),
-            EventKind::SessionDraining {} => self.session_is(SessionState::Draining, None),
+            EventKind::SessionDraining { why } => self.session_is(SessionState::Draining, Some(why)),
             EventKind::SessionStopping { why } => self.session_is(SessionState::Stopping, Some(why)),
             EventKind::SessionEnded { why } => self.session_is(SessionState::Ended, Some(why)),
 
@@ -154,6 +154,13 @@ impl Folded {
                 one.last_lines.clone_from(last_lines);
             }
 
+            EventKind::ReplicaRemoved { replica } => {
+                self.replicas.remove(replica);
+            }
+            EventKind::TaskRemoved { task } => {
+                self.tasks.remove(task);
+            }
+
             EventKind::ReplicaPortChanged { .. }
             | EventKind::RestartRequested { .. }
             | EventKind::RestartServed { .. }
@@ -163,6 +170,11 @@ impl Folded {
             | EventKind::PortOverloaded { .. }
             | EventKind::HostServiceOpened { .. }
             | EventKind::MetricsServed { .. }
+            | EventKind::SessionExpires { .. }
+            | EventKind::SessionChanging { .. }
+            | EventKind::SessionChanged {}
+            | EventKind::SessionChangeFailed { .. }
+            | EventKind::FilesChanged { .. }
             | EventKind::RunStarted { .. }
             | EventKind::ScenarioStarted { .. }
             | EventKind::ScenarioEnded { .. }

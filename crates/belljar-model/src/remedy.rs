@@ -86,6 +86,12 @@ impl ErrorCode {
             Self::PortNotPublished => {
                 "Add it to the service's `publish` and start the session again, or reach it from inside: `belljar exec`."
             }
+            Self::ChangeNeedsDown => {
+                "End the session with `belljar down`, then `belljar up`. The message names what cannot change while it runs."
+            }
+            Self::ChangeOvertaken => {
+                "Nothing is lost: the later change holds. `belljar ps` shows what the session is by now."
+            }
             Self::PortsExhausted => {
                 "End sessions that are not needed (`belljar ls`), or allow more ports with `BELLJAR_PORTS=LOW-HIGH`."
             }

@@ -14,7 +14,7 @@ use belljar_sandbox::Zygote;
 use belljar_session::logs::{LAST_LINES, LogReader};
 use belljar_session::ports::Numbers;
 use belljar_session::shared::{self, Ground};
-use belljar_session::{CommandError, CommandSpec, Config, NotReady, Session};
+use belljar_session::{CommandError, CommandSpec, Config, Edition, NotReady, Session};
 use belljar_stack::plan::{Isolation, Plan, SuitePlan};
 use belljar_stack::{Context, Programs};
 use belljar_store::{NameWish, NewSession, OwnedSession, SessionKind, StoreError, artifacts};
@@ -196,7 +196,7 @@ impl Place<'_> {
             Ok((plan, ground)) => (Arc::new(plan), ground),
             Err(why) => return Verdict::new(Came::setup_failed(why)),
         };
-        let session = match Session::launch(zygote, self.session_config(&plan, ground)).await {
+        let session = match Session::launch(zygote, self.session_config(&plan, ground, seed)).await {
             Ok(session) => session,
             Err(error) => return Verdict::new(Came::setup_failed(whole(&error))),
         };
@@ -242,7 +242,7 @@ impl Place<'_> {
         Ok(plan)
     }
 
-    fn session_config(&self, plan: &Arc<Plan>, ground: Option<Ground>) -> Config {
+    fn session_config(&self, plan: &Arc<Plan>, ground: Option<Ground>, seed: u64) -> Config {
         let host = &self.config.host;
         Config {
             plan: Arc::clone(plan),
@@ -262,6 +262,13 @@ impl Place<'_> {
             groups_file: self.owned.dir().control_groups(),
             numbers: Numbers::Free,
             metrics: None,
+            edition: Some(Edition::new(
+                self.config.stack.given().clone(),
+                seed,
+                plan.host_env.clone(),
+                false,
+            )),
+            expiry_file: self.owned.dir().expiry(),
             clock: host.clock.clone(),
             alone: false,
         }

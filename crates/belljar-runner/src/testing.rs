@@ -22,6 +22,7 @@ pub(crate) fn plan(dir: &Path, suites: Vec<SuitePlan>) -> Plan {
         command_env: std::collections::BTreeMap::new(),
         program_dirs: Vec::new(),
         host_services: Vec::new(),
+        host_env: std::collections::BTreeMap::new(),
     }
 }
 

@@ -10,8 +10,9 @@ use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::ErrorKind;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use belljar_model::ErrorCode;
@@ -163,7 +164,8 @@ impl LimitPlan {
 
     /// Makes the groups.
     pub fn make(self) -> Result<Groups, LimitError> {
-        let mut groups = Groups { directories: self.directories(), units: BTreeMap::new(), rest: Vec::new() };
+        let mut rests = Vec::new();
+        let mut units: BTreeMap<String, Vec<Arc<OwnedFd>>> = BTreeMap::new();
         for hierarchy in &self.hierarchies {
             let session = hierarchy.session(&self.id);
             hierarchy.make_session(&session)?;
@@ -172,19 +174,24 @@ impl LimitPlan {
                 Version::One => session.clone(),
                 Version::Two => make(session.join(REST))?,
             };
-            groups.rest.push(hierarchy.entrance(&rest)?);
+            let rest = Arc::new(hierarchy.entrance(&rest)?);
             for (unit, limits) in &self.units {
-                let entrances = groups.units.entry(unit.clone()).or_default();
-                if hierarchy.controllers.iter().any(|controller| controller.is_in(limits)) {
-                    let group = make(session.join(unit))?;
-                    hierarchy.limit(&group, &limits.within(&self.session))?;
-                    entrances.push(hierarchy.entrance(&group)?);
-                } else {
-                    entrances.push(hierarchy.entrance(&rest)?);
-                }
+                let entrance = hierarchy.unit(&session, unit, limits, &self.session)?;
+                units
+                    .entry(unit.clone())
+                    .or_default()
+                    .push(entrance.map_or_else(|| Arc::clone(&rest), Arc::new));
             }
+            rests.push(rest);
         }
-        Ok(groups)
+        Ok(Groups {
+            directories: self.directories(),
+            id: self.id,
+            session: self.session,
+            hierarchies: self.hierarchies,
+            units: Mutex::new(units),
+            rest: rests,
+        })
     }
 }
 
@@ -210,6 +217,23 @@ impl Hierarchy {
                 result => return result.and_then(|path| self.divide(&path)),
             }
         }
+    }
+
+    /// The entrance of a unit's own group, where this hierarchy limits it. One that is there gets other limits.
+    fn unit(
+        &self,
+        session: &Path,
+        unit: &str,
+        limits: &Limits,
+        whole: &Limits,
+    ) -> Result<Option<OwnedFd>, LimitError> {
+        if !self.controllers.iter().any(|controller| controller.is_in(limits)) {
+            return Ok(None);
+        }
+        let group = session.join(unit);
+        let group = if group.is_dir() { group } else { make(group)? };
+        self.limit(&group, &limits.within(whole))?;
+        self.entrance(&group).map(Some)
     }
 
     /// Lets the groups below have limits.
@@ -295,8 +319,11 @@ fn make(path: PathBuf) -> Result<PathBuf, LimitError> {
 #[derive(Default)]
 pub struct Groups {
     directories: Vec<PathBuf>,
-    units: BTreeMap<String, Vec<OwnedFd>>,
-    rest: Vec<OwnedFd>,
+    id: String,
+    session: Limits,
+    hierarchies: Vec<Hierarchy>,
+    units: Mutex<BTreeMap<String, Vec<Arc<OwnedFd>>>>,
+    rest: Vec<Arc<OwnedFd>>,
 }
 
 impl fmt::Debug for Groups {
@@ -307,8 +334,32 @@ impl fmt::Debug for Groups {
 
 impl Groups {
     /// What a process enters that belongs to a unit, or to none.
-    pub fn entrances(&self, unit: Option<&str>) -> impl Iterator<Item = BorrowedFd<'_>> {
-        unit.and_then(|unit| self.units.get(unit)).unwrap_or(&self.rest).iter().map(OwnedFd::as_fd)
+    pub fn entrances(&self, unit: Option<&str>) -> Vec<Arc<OwnedFd>> {
+        let units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
+        unit.and_then(|unit| units.get(unit)).unwrap_or(&self.rest).clone()
+    }
+
+    /// Says what a unit may use that comes to a session which runs. Nothing can be limited that was not when the
+    /// session started: the kernel is told of a controller before there is anybody to count.
+    pub fn set(&self, unit: &str, limits: &Limits) -> Result<(), LimitError> {
+        let lacking = |controller: &Controller| {
+            controller.is_in(limits)
+                && !self.hierarchies.iter().any(|one| one.controllers.contains(controller))
+        };
+        if let Some(controller) = Controller::ALL.into_iter().find(lacking) {
+            return Err(LimitError::Unsupported {
+                limit: controller.name(),
+                whose: format!("`{unit}`"),
+                why: "nothing of it was limited when the session started".to_owned(),
+            });
+        }
+        let mut entrances = Vec::new();
+        for (hierarchy, rest) in self.hierarchies.iter().zip(&self.rest) {
+            let own = hierarchy.unit(&hierarchy.session(&self.id), unit, limits, &self.session)?;
+            entrances.push(own.map_or_else(|| Arc::clone(rest), Arc::new));
+        }
+        self.units.lock().unwrap_or_else(PoisonError::into_inner).insert(unit.to_owned(), entrances);
+        Ok(())
     }
 
     /// Removes them; their last processes are given a moment to end.

@@ -92,8 +92,9 @@ fn build(replicas: u8) -> Result<(), SandboxError> {
     let session = Configuration::open()?;
     let mut batch = Batch::default();
     batch.raise(Step::RaiseLoopback, LOOPBACK);
-    batch.make_bridge(BRIDGE, "bridge");
-    batch.address(BRIDGE, Ipv4Addr::new(10, 77, 0, 1), 16);
+    let own = Ipv4Addr::new(10, 77, 0, 1);
+    batch.make_bridge(BRIDGE, "bridge", own);
+    batch.address(BRIDGE, own, 16);
     for (port, (namespace, _)) in (100..).zip(&places) {
         batch.make_link((port, &format!("r{port}")), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
     }

@@ -56,6 +56,15 @@ impl Zygote {
         sealed.map(|()| init)
     }
 
+    /// Makes a network namespace for one more replica of a session that runs.
+    pub fn network(&self) -> Result<OwnedFd, SandboxError> {
+        let mut control = self.control.lock().unwrap_or_else(PoisonError::into_inner);
+        control.launches += 1;
+        channel::send(control.socket.as_fd(), &Order::Network { number: control.launches }, &[])?;
+        let (_, mut fds) = control.answer()?;
+        fds.pop().ok_or(SandboxError::Protocol)
+    }
+
     /// Starts the warden of a session in shared isolation. The program that we are is executed again, as
     /// `__warden DESCRIPTORS`: a child of ours that is no copy of us has one thread and no user namespace, and may
     /// be made at any time.
@@ -113,23 +122,27 @@ impl Zygote {
 #[derive(Debug)]
 struct Control {
     socket: OwnedFd,
-    /// How many there have been: the number of the last one.
+    /// How many there have been, and other orders with an answer: the number of the last one.
     launches: u64,
 }
 
 impl Control {
     /// The answer to the last launch.
     fn launched(&self) -> Result<Init, SandboxError> {
+        let (pid, fds) = self.answer()?;
+        let [control, pidfd] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| SandboxError::Protocol)?;
+        Ok(Init::new(control, pidfd, pid))
+    }
+
+    /// The answer to the last order, and what came with it.
+    fn answer(&self) -> Result<(i32, Vec<OwnedFd>), SandboxError> {
         loop {
             let (Launched { number, result }, fds) = channel::receive(self.socket.as_fd())?;
             // An earlier launch that was given up before its answer could be taken in: with its descriptors its
             // session ends.
-            if number != self.launches {
-                continue;
+            if number == self.launches {
+                return result.map(|pid| (pid, fds));
             }
-            let pid = result?;
-            let [control, pidfd] = <[OwnedFd; 2]>::try_from(fds).map_err(|_| SandboxError::Protocol)?;
-            return Ok(Init::new(control, pidfd, pid));
         }
     }
 }
@@ -142,13 +155,13 @@ impl Drop for Zygote {
     }
 }
 
-/// The zygote's answer to a launch. The control socket and the pidfd of the new init travel beside it; the
-/// first message on that socket says whether the session is sealed.
+/// The zygote's answer to a launch, or to another order that brings descriptors. The control socket and the
+/// pidfd of the new init travel beside it; the first message on that socket says whether the session is sealed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Launched {
     /// That of the launch.
     pub(crate) number: u64,
-    /// The new init's.
+    /// The new init's number.
     pub(crate) result: Result<i32, SandboxError>,
 }
 

@@ -5,7 +5,10 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read as _};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -108,6 +111,8 @@ fn seal<'a>(start: &Start<'a>) -> Result<Session<'a>, SandboxError> {
             descriptors: start.descriptors,
         },
         slot,
+        address: start.spec.network.address,
+        generated: start.spec.etc.iter().map(|(path, _)| path.clone()).collect(),
         atlas,
         units: HashMap::new(),
         starting: Vec::new(),
@@ -122,6 +127,10 @@ struct Session<'a> {
     children: OwnedFd,
     ground: Ground,
     slot: Slot,
+    /// The session's own.
+    address: Ipv4Addr,
+    /// Files that stand in for the host's.
+    generated: Vec<PathBuf>,
     atlas: Atlas,
     units: HashMap<u64, Unit>,
     /// Processes that are on their way to their program.
@@ -262,8 +271,42 @@ impl Session<'_> {
                 .and_then(|all| self.members(target, &all))
                 .map(|members| Answer::Holds(processes::have_socket(&members, inode))),
             Ask::Processes => self.processes().map(Answer::Processes),
+            Ask::AddReplica { address, prefix } => {
+                self.add_replica(fds, address, prefix).map(|()| Answer::Done)
+            }
+            Ask::Rewrite { path, text } => self.rewrite(&path, &text).map(|()| Answer::Done),
         };
         self.reply(id, result, None)
+    }
+
+    /// Joins one more network to the session's.
+    fn add_replica(
+        &mut self,
+        mut fds: Vec<OwnedFd>,
+        address: Ipv4Addr,
+        prefix: u8,
+    ) -> Result<(), SandboxError> {
+        let (Some(namespace), true) = (fds.pop(), fds.is_empty()) else { return Err(SandboxError::Protocol) };
+        self.slot.add(namespace, self.address, address, prefix)?;
+        self.atlas.learn(&self.slot)
+    }
+
+    /// Writes over a generated file. Every place shows the same file, so that each sees the new text; what
+    /// is read in this moment is the old text or the new one, for a short one is copied at once.
+    fn rewrite(&self, path: &Path, text: &str) -> Result<(), SandboxError> {
+        if !self.generated.iter().any(|one| one == path) {
+            return Err(SandboxError::Protocol);
+        }
+        let write = || -> std::io::Result<()> {
+            let file = std::fs::File::options().write(true).open(path)?;
+            let before = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+            // What is left of a longer text becomes empty lines before it is cut off.
+            let mut whole = text.as_bytes().to_vec();
+            whole.resize(whole.len().max(before), b'\n');
+            file.write_all_at(&whole, 0)?;
+            file.set_len(text.len() as u64)
+        };
+        write().during_at(Step::WriteGenerated, path)
     }
 
     // What starts and ends.

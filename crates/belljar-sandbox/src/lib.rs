@@ -47,6 +47,7 @@ mod sys;
 mod target;
 mod tree;
 pub mod warden;
+mod writers;
 mod zygote;
 
 pub use cgroup::{Groups, LimitError, LimitPlan};
@@ -59,3 +60,4 @@ pub use probe::{Capability, probe, why_not_sealed};
 #[doc(hidden)]
 pub use proof::{Proof, ProofStep};
 pub use protocol::{Answer, Ask, Message, ProcessInfo, Request};
+pub use writers::is_open_for_writing;

@@ -143,11 +143,16 @@ impl Batch {
         self.messages.push((step, 0, RouteNetlinkMessage::SetLink(link)));
     }
 
-    /// A bridge that forwards at once and does nothing of its own accord.
-    pub(crate) fn make_bridge(&mut self, index: u32, name: &str) {
+    /// A bridge that forwards at once and does nothing of its own accord. Its hardware address is given: else it
+    /// were that of one of its ports, and another one when ports come, and what others then still send to the old
+    /// one would be lost for as long as they remember it.
+    pub(crate) fn make_bridge(&mut self, index: u32, name: &str, address: Ipv4Addr) {
+        let [a, b, c, d] = address.octets();
         let mut link = link(index);
         link.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
+            // One that nobody makes in a factory.
+            LinkAttribute::Address(vec![0x02, 0, a, b, c, d]),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Bridge),
                 LinkInfo::Data(InfoData::Bridge(vec![

@@ -145,6 +145,12 @@ impl Atlas {
         Ok(Self { networks: networks.collect::<Result<_, SandboxError>>()?, hosts: HashMap::new() })
     }
 
+    /// Takes in what places there are now.
+    pub(crate) fn learn(&mut self, slot: &Slot) -> Result<(), SandboxError> {
+        self.networks = Self::new(slot)?.networks;
+        Ok(())
+    }
+
     /// Notes where a process has been put that has just become what it was to be.
     pub(crate) fn settle(&mut self, pid: i32, place: Place) -> Result<(), SandboxError> {
         if place != Place::Session {

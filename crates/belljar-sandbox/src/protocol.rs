@@ -1,6 +1,9 @@
 //! What the host process and a session's init say to each other. Requests may be under way together; a reply
 //! bears its request's number.
 
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::SandboxError;
@@ -44,6 +47,16 @@ pub enum Ask {
         inode: u32,
     },
     Processes,
+    /// One more replica, whose number follows the last one's. A new network namespace travels beside it.
+    AddReplica {
+        address: Ipv4Addr,
+        prefix: u8,
+    },
+    /// Another text for a file that stands in for the host's, in every place at once.
+    Rewrite {
+        path: PathBuf,
+        text: String,
+    },
 }
 
 /// From a session's init to the host process.

@@ -4,6 +4,7 @@
 //! clean; and the namespaces of replicas are open to further interfaces, for linked sessions.
 
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -70,7 +71,7 @@ impl Slot {
 
         let mut batch = Batch::default();
         batch.raise(Step::RaiseLoopback, LOOPBACK);
-        batch.make_bridge(BRIDGE, BRIDGE_NAME);
+        batch.make_bridge(BRIDGE, BRIDGE_NAME, network.address);
         batch.address(BRIDGE, network.address, network.prefix);
         for (port, namespace) in (FIRST_PORT..).zip(&replica_ns) {
             let name = format!("r{}", port - FIRST_PORT);
@@ -94,6 +95,44 @@ impl Slot {
         session.apply(batch)?;
         settle(&session)?;
         Ok(Self { session_ns, replica_ns, host_ns })
+    }
+
+    /// Joins a new namespace as the next replica's. We are in the session's own, and come back to it. One that was
+    /// without replicas gets its bridge now.
+    pub(crate) fn add(
+        &mut self,
+        namespace: OwnedFd,
+        own: Ipv4Addr,
+        address: Ipv4Addr,
+        prefix: u8,
+    ) -> Result<(), SandboxError> {
+        let session = Configuration::open()?;
+        let is_first = self.replica_ns.is_empty() && self.host_ns.is_empty();
+        let index = u32::try_from(self.replica_ns.len()).unwrap_or(u32::MAX);
+        let port = FIRST_PORT + index;
+        let mut batch = Batch::default();
+        if is_first {
+            batch.make_bridge(BRIDGE, BRIDGE_NAME, own);
+            batch.address(BRIDGE, own, prefix);
+        }
+        batch.make_link((port, &format!("r{index}")), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
+        session.apply(batch)?;
+        enter_network(namespace.as_fd())?;
+        let replica = Configuration::open();
+        enter_network(self.session_ns.as_fd())?;
+        let mut batch = Batch::default();
+        batch.raise(Step::RaiseLoopback, LOOPBACK);
+        batch.address(ETH0, address, prefix);
+        batch.raise(Step::MakeLink, ETH0);
+        replica?.apply(batch)?;
+        if is_first {
+            let mut batch = Batch::default();
+            batch.raise(Step::MakeBridge, BRIDGE);
+            session.apply(batch)?;
+        }
+        settle(&session)?;
+        self.replica_ns.push(namespace);
+        Ok(())
     }
 
     /// Arranges the new network namespace that we are in for a session without replicas: there is nobody to be
@@ -176,7 +215,7 @@ pub(crate) fn home() -> Result<OwnedFd, SandboxError> {
 }
 
 /// Moves into a new network namespace for a place that has links, and sets what holds for each of a session's.
-fn new_network() -> Result<OwnedFd, SandboxError> {
+pub(crate) fn new_network() -> Result<OwnedFd, SandboxError> {
     unshare(UnshareFlags::NEWNET).during(Step::NewNetworkNamespace)?;
     set_for_every_place()?;
     // A table of connections of its own for each namespace that is made from here, so that a look at them need

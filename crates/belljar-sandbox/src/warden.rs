@@ -195,6 +195,8 @@ impl Warden<'_> {
             Ask::HasSocket { target, inode } => processes::all()
                 .map(|all| processes::have_socket(&self.members(target, &all), inode))
                 .map(Answer::Holds),
+            // There is nothing of its own to change: no networks, and no files in the place of the host's.
+            Ask::AddReplica { .. } | Ask::Rewrite { .. } => Err(SandboxError::Protocol),
             Ask::Processes => processes::all().map(|all| Answer::Processes(self.processes(&all))),
         };
         self.reply(id, result, None)

@@ -133,6 +133,13 @@ impl Ground {
         Ok(self.home.get_or_init(|| home).as_fd())
     }
 
+    fn network(&self) -> Result<OwnedFd, SandboxError> {
+        let home = self.home()?;
+        let made = slot::new_network();
+        slot::enter_network(home)?;
+        made
+    }
+
     fn give_network(
         &self,
         spec: &SessionSpec,
@@ -191,6 +198,11 @@ pub(crate) enum Order<'a> {
         number: u64,
         spec: Cow<'a, SessionSpec>,
     },
+    /// A network namespace that a session gets for one more replica.
+    Network {
+        /// Comes back in the answer.
+        number: u64,
+    },
     /// Not answered.
     Prepare { network: NetworkSpec, count: usize, proof: Proof },
 }
@@ -210,6 +222,15 @@ fn serve(control: BorrowedFd<'_>, ground: &Result<Ground, SandboxError>) -> Resu
                     channel::send(control, &Launched { number, result: Ok(pid) }, &fds)
                 });
                 // One that the host cannot be told of ends by itself, and the others go on.
+                if let Err(error) = sent {
+                    channel::send(control, &Launched { number, result: Err(error) }, &[])?;
+                }
+            }
+            (Some((Order::Network { number }, _)), ground) => {
+                let made = ground.as_ref().map_err(Clone::clone).and_then(Ground::network);
+                let sent = made.and_then(|network| {
+                    channel::send(control, &Launched { number, result: Ok(0) }, &[network.as_fd()])
+                });
                 if let Err(error) = sent {
                     channel::send(control, &Launched { number, result: Err(error) }, &[])?;
                 }

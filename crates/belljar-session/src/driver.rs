@@ -58,6 +58,12 @@ impl Handle {
         self.ended().await
     }
 
+    /// The same, with the replicas stopped by their signals first.
+    pub async fn end_in_order(&self, why: &str) -> Arc<SessionView> {
+        let _ = self.messages.send(Message::Input(Input::EndInOrder { why: why.to_owned() }));
+        self.ended().await
+    }
+
     /// Waits until the session has ended, for whatever reason.
     pub async fn ended(&self) -> Arc<SessionView> {
         let mut ended = self.ended.clone();

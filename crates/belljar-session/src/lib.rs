@@ -7,6 +7,8 @@
 pub mod backend;
 mod control;
 mod driver;
+mod edition;
+mod editor;
 #[doc(hidden)]
 pub mod fuzzing;
 mod log_reader;
@@ -21,8 +23,10 @@ pub mod session;
 pub mod shared;
 mod terminal;
 pub mod timeline;
+mod watching;
 
 pub use driver::Handle;
+pub use edition::{Edition, EditionError};
 pub use native::{Command, CommandError, CommandSpec, network};
-pub use session::{Config, LaunchError, NotReady, Session, User};
+pub use session::{Config, LaunchError, NotReady, Session, User, check_limits};
 pub use timeline::WallClock;

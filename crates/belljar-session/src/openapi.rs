@@ -18,6 +18,10 @@ pub fn document() -> Value {
     generator.subschema_for::<wire::EnvView>();
     generator.subschema_for::<wire::ExecRequest>();
     generator.subschema_for::<wire::DownRequest>();
+    generator.subschema_for::<wire::ApplyRequest>();
+    generator.subschema_for::<wire::ScaleRequest>();
+    generator.subschema_for::<wire::ExpireRequest>();
+    generator.subschema_for::<wire::Applied>();
     generator.subschema_for::<wire::LogLine>();
     generator.subschema_for::<wire::ErrorBody>();
     generator.subschema_for::<belljar_model::Event>();

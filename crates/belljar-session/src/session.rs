@@ -3,24 +3,28 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use belljar_client::wire::SessionView;
+use belljar_client::wire::{ErrorView, SessionView};
 use belljar_model::{ErrorCode, ReplicaState, SessionId, SessionName, SessionState, TaskState};
 use belljar_sandbox::spec::{self, Place, SocketSpec};
 use belljar_sandbox::{Init, LimitError, LimitPlan, SandboxError, Zygote};
-use belljar_stack::plan::{Limits, Plan, ReplicaPlan};
+use belljar_stack::plan::{Filesystem, Home, Isolation, Limits, Plan};
 use futures_util::future::try_join_all;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::control;
 use crate::driver::{self, Driver, Handle};
+use crate::edition::Edition;
+use crate::editor::{Editor, Of};
 use crate::logs::Logs;
 use crate::machine::Machine;
 use crate::metrics::Endpoint;
-use crate::native::{self, Command, CommandError, CommandSpec, Connection, Native, Setting, Shared};
+use crate::native::{
+    self, Command, CommandError, CommandSpec, Connection, Definitions, Names, Native, Setting, Shared,
+};
 use crate::ports::{self, Door, Gates, HostService, Numbers, PortError};
 use crate::shared::Ground;
 use crate::timeline::{Timeline, WallClock};
@@ -55,6 +59,11 @@ pub struct Config {
     pub numbers: Numbers,
     /// Where the metrics of all replicas are served on the host: this port, or any where it is 0.
     pub metrics: Option<u16>,
+    /// What the plan was made from, where the session can be changed while it runs. Whoever wants others to find it
+    /// in the session's directory writes it there; every change does.
+    pub edition: Option<Edition>,
+    /// Where it says for others when it will end by itself: milliseconds since 1970.
+    pub expiry_file: PathBuf,
     pub clock: WallClock,
     /// Whether this process carries no other session: then nobody waits while the launch keeps its thread.
     pub alone: bool,
@@ -124,6 +133,7 @@ pub struct Session {
     config: Config,
     handle: Handle,
     shared: Arc<Shared>,
+    editor: Arc<Editor>,
     servers: Vec<JoinHandle<()>>,
     /// Published ports, for as long as the session lives.
     _gates: Gates,
@@ -144,24 +154,30 @@ impl Config {
     /// The session's directories that its processes may write to, whatever the file-system mode.
     pub(crate) fn own_dirs(&self) -> Vec<PathBuf> {
         let mut dirs = vec![self.dir.join("bin"), self.artifacts.clone()];
-        let keeps_data = |one: &ReplicaPlan| !one.volumes.is_empty() || one.init.is_some();
-        if self.plan.replicas().any(keeps_data) {
+        if keeps_data(&self.plan) {
             dirs.push(self.dir.join("volumes"));
         }
         dirs.extend(self.control_socket.parent().map(PathBuf::from));
         dirs
     }
 
-    /// How the limits of the plan will be carried out.
-    fn limits(&self) -> Result<LimitPlan, LimitError> {
-        let is_sealed = self.shared.is_none();
-        let replicas = self.plan.replicas().map(|one| (one.name.to_string(), limits(one.limits)));
-        let tasks = self.plan.tasks.iter().map(|one| (one.name.to_string(), limits(one.limits)));
-        LimitPlan::new(self.id.as_str(), limits(self.plan.limits), replicas.chain(tasks), is_sealed)
+    /// The host's directories that stay visible wherever they lie.
+    pub(crate) fn shown(&self) -> Vec<PathBuf> {
+        let mut shown = self.visible.clone();
+        shown.extend(self.plan.program_dirs.iter().cloned());
+        shown.push(self.plan.dir.clone());
+        // `${session.dir}`.
+        shown.push(self.dir.clone());
+        shown
     }
 
-    /// What every command of the session gets on top of the caller's environment and of the plan's variables.
-    pub(crate) fn command_env(&self) -> BTreeMap<String, String> {
+    /// How the limits of the plan will be carried out.
+    fn limits(&self) -> Result<LimitPlan, LimitError> {
+        limit_plan(&self.plan, self.id.as_str(), self.shared.is_none())
+    }
+
+    /// What every command of the session gets on top of the caller's environment, besides what the plan says.
+    fn own_env(&self) -> BTreeMap<String, String> {
         let mut env = BTreeMap::new();
         if self.shared.is_some() {
             env.insert("TMPDIR".to_owned(), self.commands_tmp().display().to_string());
@@ -188,10 +204,11 @@ impl Config {
         }
     }
 
-    fn setting(&self) -> Setting {
+    fn setting(&self, zygote: &Arc<Zygote>, names: Names) -> Setting {
         Setting {
-            plan: Arc::clone(&self.plan),
-            env: self.command_env(),
+            defined: Definitions::new(&self.plan, self.name.as_str(), names, self.own_env()),
+            zygote: Some(Arc::clone(zygote)),
+            dir: self.plan.dir.clone(),
             ground: self.shared.clone(),
             notify_dir: self.notify_dir(),
             hostname: self.name.to_string(),
@@ -255,11 +272,16 @@ impl Session {
         let logs = Logs::new(config.dir.join("logs"), timeline.start()).map_err(LaunchError::Files)?;
         let logs = Arc::new(logs);
         let (sender, messages) = driver::channel();
-        let backend = Native::new(Arc::clone(&connection), Arc::clone(&logs), config.setting(), &sender);
+        let (names, is_sealed) = match sealed {
+            Some(sealed) => (sealed.names, true),
+            None => (Names::of(&config.plan, config.name.as_str()), false),
+        };
+        let backend =
+            Native::new(Arc::clone(&connection), Arc::clone(&logs), config.setting(zygote, names), &sender);
         let shared = backend.shared();
         let mut servers = Vec::new();
-        if let Some(sealed) = sealed {
-            let server = name_server(&connection, &config.plan, sealed).await;
+        if is_sealed {
+            let server = name_server(&connection, &config.plan, shared.defined.names()).await;
             servers.push(server.map_err(LaunchError::Sandbox)?);
         }
         let host_services = open_host_services(&connection, &config.plan).await?;
@@ -271,9 +293,24 @@ impl Session {
         let gates = Gates::open(gates, &door, &handle);
         servers.extend(host_services.into_iter().map(|one| tokio::spawn(one.serve(handle.clone()))));
         servers.extend(endpoint.map(|one| tokio::spawn(one.serve(door, handle.clone()))));
+        let of = Of {
+            id: config.id.clone(),
+            name: config.name.clone(),
+            dir: config.dir.clone(),
+            expiry_file: config.expiry_file.clone(),
+            clock: config.clock.clone(),
+            is_shared: config.shared.is_some(),
+            shown: config.shown(),
+            takes_volumes: keeps_data(&config.plan) || config.plan.filesystem == Filesystem::Host,
+            private_home: (config.plan.home == Home::Private).then(|| config.user.home.clone()),
+        };
+        let plan = Arc::clone(&config.plan);
+        let editor = Arc::new(Editor::new(of, plan, config.edition.clone(), handle.clone()));
+        servers.push(tokio::spawn(Arc::clone(&editor).watch()));
         let control = control::Control {
             handle: handle.clone(),
             shared: Arc::clone(&shared),
+            editor: Arc::clone(&editor),
             events: config.dir.join("events.jsonl"),
             events_written,
             logs,
@@ -283,7 +320,7 @@ impl Session {
         servers.push(
             served.map_err(|source| LaunchError::Control { path: config.control_socket.clone(), source })?,
         );
-        Ok(Self { config, handle, shared, servers, _gates: gates, answered })
+        Ok(Self { config, handle, shared, editor, servers, _gates: gates, answered })
     }
 
     pub fn config(&self) -> &Config {
@@ -323,9 +360,29 @@ impl Session {
         Command::start(&self.shared, &self.handle, spec, stdio).await
     }
 
+    /// Waits until whatever changes from now on of what it watches is noticed.
+    pub async fn watches(&self) {
+        self.editor.watches().await;
+    }
+
+    /// Gives it so long to live from now on.
+    pub async fn expire(&self, within: Duration) -> Result<(), ErrorView> {
+        self.editor.expire(within).await
+    }
+
     /// Ends the session; returns when none of its processes is left and its logs are whole.
     pub async fn end(&self, why: &str) -> Arc<SessionView> {
         let view = self.handle.end(why).await;
+        self.settled(view).await
+    }
+
+    /// The same, with the replicas stopped by their signals first, dependants before what they depend on.
+    pub async fn end_in_order(&self, why: &str) -> Arc<SessionView> {
+        let view = self.handle.end_in_order(why).await;
+        self.settled(view).await
+    }
+
+    async fn settled(&self, view: Arc<SessionView>) -> Arc<SessionView> {
         self.shared.logs_are_whole().await;
         // Whoever asked for the end is told of it. One that does not read his answer is not waited for.
         let mut answered = self.answered.clone();
@@ -345,7 +402,23 @@ impl Drop for Session {
     }
 }
 
-fn limits(limits: Limits) -> spec::Limits {
+/// Whether any replica has volumes.
+pub(crate) fn keeps_data(plan: &Plan) -> bool {
+    plan.replicas().any(|one| !one.volumes.is_empty() || one.init.is_some())
+}
+
+fn limit_plan(plan: &Plan, id: &str, is_sealed: bool) -> Result<LimitPlan, LimitError> {
+    let replicas = plan.replicas().map(|one| (one.name.to_string(), limits(one.limits)));
+    let tasks = plan.tasks.iter().map(|one| (one.name.to_string(), limits(one.limits)));
+    LimitPlan::new(id, limits(plan.limits), replicas.chain(tasks), is_sealed)
+}
+
+/// Whether this machine can carry out the limits of a plan. Nothing is made.
+pub fn check_limits(plan: &Plan) -> Result<(), LimitError> {
+    limit_plan(plan, "0000-0000", plan.isolation == Isolation::Sealed).map(drop)
+}
+
+pub(crate) fn limits(limits: Limits) -> spec::Limits {
     let Limits { pids, memory, cpu } = limits;
     spec::Limits { pids, memory, cpu }
 }
@@ -368,13 +441,13 @@ async fn open_host_services(
 async fn name_server(
     connection: &Connection,
     plan: &Plan,
-    sealed: native::Sealed,
+    names: Arc<RwLock<Names>>,
 ) -> Result<JoinHandle<()>, SandboxError> {
     let socket = connection.socket(SocketSpec::UdpBound(Place::Session, plan.address, 53)).await?;
     let socket = std::net::UdpSocket::from(socket);
     let socket = socket.set_nonblocking(true).and_then(|()| tokio::net::UdpSocket::from_std(socket));
     let socket = socket.map_err(|_| SandboxError::Protocol)?;
-    Ok(tokio::spawn(native::serve_names(socket, sealed)))
+    Ok(tokio::spawn(native::serve_names(socket, names)))
 }
 
 fn not_ready(view: Arc<SessionView>) -> NotReady {

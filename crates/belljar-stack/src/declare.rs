@@ -30,6 +30,8 @@ pub(crate) struct StackDecl {
     pub(crate) inherit_env: Vec<String>,
     pub(crate) services: Vec<ServiceDecl>,
     pub(crate) tasks: Vec<TaskDecl>,
+    /// Services and tasks that are there only for profiles that were not asked for: their names and profiles.
+    pub(crate) inactive: Vec<(String, Vec<String>)>,
     pub(crate) suites: Vec<SuiteDecl>,
     pub(crate) host_services: Vec<HostServiceDecl>,
 }
@@ -79,6 +81,8 @@ pub(crate) struct Process {
     pub(crate) env_files: Vec<Text>,
     pub(crate) after: Option<Vec<AfterDecl>>,
     pub(crate) limits: Limits,
+    /// It is there only when one of these was asked for; always where it names none.
+    pub(crate) profiles: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,6 +97,8 @@ pub(crate) struct ServiceDecl {
     pub(crate) name: ServiceName,
     /// The name, where the service is declared.
     pub(crate) place: Place,
+    /// Which part of the session's addresses is its own: its place in the file, from 1.
+    pub(crate) slot: usize,
     pub(crate) recipe: Option<UsedRecipe>,
     pub(crate) process: Process,
     /// Runs once before the first start; only recipes have it.
@@ -109,6 +115,10 @@ pub(crate) struct ServiceDecl {
     pub(crate) replicas: Option<u16>,
     pub(crate) boot: Option<Boot>,
     pub(crate) restart: Option<RestartPolicy>,
+    /// Globs below the stack's directory of what it is started again for when it changes.
+    pub(crate) watch: Vec<String>,
+    /// The program that runs in place of its own.
+    pub(crate) program: Option<Text>,
 }
 
 /// The recipe of a service, with its parameters decided.
@@ -214,6 +224,7 @@ impl ServiceDecl {
         Self {
             name: self.name,
             place: self.place,
+            slot: self.slot,
             recipe: self.recipe,
             process: Process {
                 command: self.process.command.or(base.process.command),
@@ -222,6 +233,7 @@ impl ServiceDecl {
                 env_files: self.process.env_files,
                 after: self.process.after.or(base.process.after),
                 limits: self.process.limits,
+                profiles: self.process.profiles,
             },
             init: base.init,
             flags: base.flags,
@@ -238,6 +250,8 @@ impl ServiceDecl {
             replicas: self.replicas.or(base.replicas),
             boot: self.boot.or(base.boot),
             restart: self.restart.or(base.restart),
+            watch: self.watch,
+            program: self.program,
         }
     }
 }

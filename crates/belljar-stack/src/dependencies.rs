@@ -1,6 +1,7 @@
 //! `after`: what comes after what, and whether that can be.
 
 use crate::declare::{AfterDecl, Process};
+use crate::edits::{ask_for, of_profiles};
 use crate::fault::Fault;
 use crate::near::{nearest, suggestion};
 use crate::order;
@@ -80,7 +81,7 @@ impl<'a> Planner<'a> {
             after: one.process.after.as_deref().unwrap_or_default(),
         });
         let mut units: Vec<_> = services.chain(tasks).collect();
-        units.sort_by_key(|unit| unit.place.span.start);
+        units.sort_by_key(|unit| unit.place.position());
         units
     }
 
@@ -98,6 +99,13 @@ impl<'a> Planner<'a> {
 
     fn nothing(&mut self, after: &AfterDecl, units: &[Unit<'_>]) {
         let name = &after.on.value;
+        if let Some((_, profiles)) = self.stack.inactive.iter().find(|(one, _)| one == name) {
+            let message = format!("`{name}` is there only with {}", of_profiles(profiles));
+            let fault =
+                Fault::new(&after.on.place, message, "this comes after something that does not start");
+            self.faults.push(fault.with_help(ask_for(profiles)));
+            return;
+        }
         let names: Vec<_> = units.iter().map(|unit| unit.name.to_string()).collect();
         let names = names.iter().map(String::as_str);
         let help = match name.rsplit_once('-') {

@@ -29,6 +29,7 @@ impl<'a> Planner<'a> {
             let names = ALWAYS.iter().copied().chain(stack.inherit_env.iter().map(String::as_str));
             for name in names {
                 if let Some(value) = context.host_env.get(name) {
+                    self.host_env.insert(name.to_owned(), value.clone());
                     env.insert(name.to_owned(), value.clone());
                 }
             }

@@ -69,15 +69,16 @@ impl Level {
             Self::Service => &[
                 "use", "with", "run", "shell", "cwd", "env", "env_file", "after", "ports", "publish",
                 "ready", "volume", "volumes", "files", "stop", "replicas", "boot", "restart", "limits",
-                "health",
+                "health", "profiles", "watch",
             ],
             Self::RecipeService => &[
                 "run", "shell", "cwd", "env", "after", "ports", "ready", "volume", "volumes", "files",
                 "stop", "replicas", "boot", "restart", "health", "init", "flags",
             ],
-            Self::Task => {
-                &["run", "shell", "cwd", "env", "env_file", "after", "prepare", "inputs", "timeout", "limits"]
-            }
+            Self::Task => &[
+                "run", "shell", "cwd", "env", "env_file", "after", "prepare", "inputs", "timeout", "limits",
+                "profiles",
+            ],
             Self::Suite => &[
                 "scenarios",
                 "kind",

@@ -5,8 +5,10 @@
 mod command_env;
 mod declare;
 mod dependencies;
+mod edits;
 mod environment;
 mod fault;
+mod given;
 mod isolation;
 mod keys;
 mod near;
@@ -30,9 +32,11 @@ mod source;
 mod stack;
 mod walk;
 
+pub use edits::Edits;
 pub use fault::{Fault, Faults};
+pub use given::Given;
 pub use package::{Manager, Package};
-pub use plan::{Context, Plan};
+pub use plan::{Context, Places, Plan};
 pub use programs::{HostPrograms, Programs};
 pub use recipe::{Origin, Output, Parameter, ParameterKind, Program, Recipe, RecipeBook};
 pub use schema::schema;

@@ -82,6 +82,8 @@ pub struct Plan {
     pub command_env: BTreeMap<String, String>,
     /// Directories of programs that were found outside the usual places; they stay visible in the session.
     pub program_dirs: Vec<PathBuf>,
+    /// What of the host's environment went into it, and with which values.
+    pub host_env: BTreeMap<String, String>,
     /// What of the host can be reached from the session: the holes in its seal, each made on purpose.
     pub host_services: Vec<HostServicePlan>,
 }
@@ -195,6 +197,8 @@ pub struct ServicePlan {
     pub publish: Vec<PublishPlan>,
     /// Outputs by name: `url` and what else the recipe gives.
     pub outputs: BTreeMap<String, String>,
+    /// Globs below the stack's directory: what it is started again for when it changes, besides its program.
+    pub watch: Vec<String>,
 }
 
 /// How the replicas of a service start for the first time.
@@ -356,6 +360,37 @@ pub struct Requires {
     pub env: Vec<String>,
     pub commands: Vec<String>,
     pub capabilities: Vec<String>,
+}
+
+/// Which part of the session's addresses is whose. A service keeps its own for the session's life, also while
+/// it is not part of the stack, whatever comes to stand before it in the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Places(BTreeMap<ServiceName, u8>);
+
+impl Places {
+    /// The places of a plan that a session is started from.
+    pub fn of(plan: &Plan) -> Self {
+        let place = |service: &ServicePlan| Some((service.name.clone(), service.replicas.first()?.address));
+        Self(plan.services.iter().filter_map(place).map(|(name, at)| (name, at.octets()[2])).collect())
+    }
+
+    /// Gives the services of another plan the addresses that they have in this session, and new ones free
+    /// ones. The error is a service that there are no addresses left for.
+    pub fn settle(&mut self, plan: &mut Plan) -> Result<(), ServiceName> {
+        for service in &mut plan.services {
+            let free = || (1..u8::MAX).find(|place| !self.0.values().any(|taken| taken == place));
+            let place = match self.0.get(&service.name) {
+                Some(place) => *place,
+                None => free().ok_or_else(|| service.name.clone())?,
+            };
+            self.0.insert(service.name.clone(), place);
+            for replica in &mut service.replicas {
+                let [a, b, _, number] = replica.address.octets();
+                replica.address = Ipv4Addr::new(a, b, place, number);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl HostServicePlan {

@@ -41,6 +41,7 @@ pub(crate) struct Planner<'a> {
     /// Programs that were found already, by service.
     pub(crate) found: BTreeMap<(ServiceName, String), String>,
     program_dirs: BTreeSet<PathBuf>,
+    pub(crate) host_env: BTreeMap<String, String>,
 }
 
 const MAX_SERVICES: usize = 254;
@@ -61,6 +62,7 @@ impl<'a> Planner<'a> {
             missing: None,
             found: BTreeMap::new(),
             program_dirs: BTreeSet::new(),
+            host_env: BTreeMap::new(),
         }
     }
 
@@ -96,8 +98,7 @@ impl<'a> Planner<'a> {
         self.check_names();
         self.check_isolation();
         let order = self.order();
-        let services: Vec<_> =
-            (1..).zip(&stack.services).map(|(place, one)| self.service(place, one)).collect();
+        let services: Vec<_> = stack.services.iter().map(|one| self.service(one)).collect();
         let tasks = stack.tasks.iter().map(|one| self.task(one)).collect();
         let suites = stack.suites.iter().map(|one| self.suite(one)).collect();
         self.check_published();
@@ -122,6 +123,7 @@ impl<'a> Planner<'a> {
             prefix,
             program_dirs: std::mem::take(&mut self.program_dirs).into_iter().collect(),
             host_services,
+            host_env: std::mem::take(&mut self.host_env),
         }
     }
 
@@ -136,17 +138,18 @@ impl<'a> Planner<'a> {
                 );
             }
         }
-        if let Some(service) = stack.services.get(MAX_SERVICES) {
+        if let Some(service) = stack.services.iter().find(|one| one.slot > MAX_SERVICES) {
             let label = format!("a session has addresses for {MAX_SERVICES} services");
             self.faults.push(Fault::new(&service.place, "too many services", label));
         }
     }
 
-    fn service(&mut self, place: usize, service: &'a ServiceDecl) -> ServicePlan {
+    fn service(&mut self, service: &'a ServiceDecl) -> ServicePlan {
         self.check_ports(service);
         self.check_named_services(service);
+        self.check_program(service);
         let count = service.replicas.unwrap_or(1);
-        let replicas: Vec<_> = (1..=count).map(|number| self.replica(place, service, number)).collect();
+        let replicas: Vec<_> = (1..=count).map(|number| self.replica(service, number)).collect();
         let own = Own::Service(service);
         let mut outputs = BTreeMap::new();
         for name in output_names(service) {
@@ -172,7 +175,18 @@ impl<'a> Planner<'a> {
             },
             publish: self.publish(service),
             outputs,
+            watch: service.watch.clone(),
         }
+    }
+
+    /// The program that runs in place of the service's own is there.
+    fn check_program(&mut self, service: &ServiceDecl) {
+        let (Some(program), Some((_, programs))) = (&service.program, self.given) else { return };
+        if let Some(path) = programs.find(&program.value, &[]) {
+            return self.keep_visible(&path);
+        }
+        let message = format!("there is no program {}", program.value);
+        self.faults.push(Fault::new(&program.place, message, "expected the path of an executable file"));
     }
 
     /// Parameters that name a service name one of this stack.
@@ -204,7 +218,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn replica(&mut self, place: usize, service: &'a ServiceDecl, number: u16) -> ReplicaPlan {
+    fn replica(&mut self, service: &'a ServiceDecl, number: u16) -> ReplicaPlan {
         let own = Own::Replica(service, number);
         let cwd = self.cwd(&service.process, own);
         let mut argv = self.argv(service.process.command.as_ref(), own, &cwd);
@@ -222,7 +236,7 @@ impl<'a> Planner<'a> {
         });
         ReplicaPlan {
             name: ReplicaName::of(&service.name, number),
-            address: self.address(place, number),
+            address: self.address(service.slot, number),
             ports: self.ports(service, number),
             url: self.replica_url(service, number),
             argv,

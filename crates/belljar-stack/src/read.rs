@@ -78,6 +78,7 @@ impl Walk {
             inherit_env: top.get("inherit_env").map(|node| self.variable_names(node)).unwrap_or_default(),
             services,
             tasks,
+            inactive: Vec::new(),
             suites,
             host_services: host_services.unwrap_or_default(),
         }

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use belljar_model::{ServiceName, TaskName, signal};
+use belljar_model::{ServiceName, StackName, TaskName, signal};
 use toml::de::DeValue;
 
 use crate::declare::{
@@ -68,6 +68,7 @@ impl Walk {
         let own = ServiceDecl {
             name,
             place: entry.key.place.clone(),
+            slot: 0,
             process,
             init: table
                 .get("init")
@@ -84,6 +85,8 @@ impl Walk {
             replicas,
             boot: table.get("boot").and_then(|node| self.choice(level, "boot", node, BOOTS)),
             restart: table.get("restart").and_then(|node| self.choice(level, "restart", node, RESTARTS)),
+            watch: self.globs(table.get("watch")),
+            program: None,
             recipe,
         };
         Some(match &own.recipe {
@@ -109,10 +112,7 @@ impl Walk {
         if let Some(node) = table.get("prepare") {
             self.boolean(node);
         }
-        let inputs = table.get("inputs").and_then(|node| self.strings(node, "a list of globs"));
-        for input in inputs.unwrap_or_default() {
-            self.glob(&input);
-        }
+        self.globs(table.get("inputs"));
         Some(TaskDecl {
             name,
             place: entry.key.place.clone(),
@@ -147,7 +147,21 @@ impl Walk {
             env_files: env_files.unwrap_or_default(),
             after: table.get("after").map(|node| self.after(node)),
             limits: self.limits(table.get("limits")),
+            profiles: self.profiles(table.get("profiles")),
         }
+    }
+
+    fn profiles(&mut self, node: Option<&Node<'_>>) -> Vec<String> {
+        let names = node.and_then(|node| self.strings(node, "a list of names of profiles"));
+        // A profile's name has the form of a stack's.
+        let name =
+            |name: Text| self.name(&name, "profile name", StackName::new, StackName::RULE).map(String::from);
+        names.unwrap_or_default().into_iter().filter_map(name).collect()
+    }
+
+    fn globs(&mut self, node: Option<&Node<'_>>) -> Vec<String> {
+        let globs = node.and_then(|node| self.strings(node, "a list of globs"));
+        globs.unwrap_or_default().iter().filter_map(|glob| self.glob(glob)).collect()
     }
 
     /// A command: a string that is split as a shell splits words, or a list of words. References are put in

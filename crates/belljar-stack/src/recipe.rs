@@ -189,33 +189,60 @@ impl RecipeBook {
 
     /// The recipes that belljar brings and every `recipes/*.toml` in `dir`, the directory of a stack file.
     pub fn with_dir(dir: &Path) -> Result<Self, Faults> {
-        let mut book = Self::builtin();
-        let recipes = dir.join("recipes");
-        if !recipes.is_dir() {
-            return Ok(book);
+        let (sources, mut faults) = Self::sources_in(dir);
+        match Self::of(sources) {
+            Ok(book) => faults.or(book),
+            Err(found) => {
+                faults.extend(found);
+                Err(faults.in_order())
+            }
         }
+    }
+
+    /// The recipes that belljar brings, and these, which win over them.
+    pub fn of(sources: Vec<SourceFile>) -> Result<Self, Faults> {
+        let mut book = Self::builtin();
         let mut faults = Faults::default();
+        for source in sources {
+            if let Err(found) = book.add(source) {
+                faults.extend(found);
+            }
+        }
+        faults.or(book)
+    }
+
+    /// Every `recipes/*.toml` in `dir`, and what could not be read of them.
+    pub(crate) fn sources_in(dir: &Path) -> (Vec<SourceFile>, Faults) {
+        let recipes = dir.join("recipes");
+        let (mut sources, mut faults) = (Vec::new(), Faults::default());
+        if !recipes.is_dir() {
+            return (sources, faults);
+        }
         match toml_files(&recipes) {
             Ok(files) => {
                 for path in files {
                     match fs_err::read_to_string(&path) {
-                        Ok(text) => {
-                            if let Err(found) = book.add(SourceFile { path, text }) {
-                                faults.extend(found);
-                            }
-                        }
+                        Ok(text) => sources.push(SourceFile { path, text }),
                         Err(error) => faults.push(unreadable(&path, &error)),
                     }
                 }
             }
             Err(error) => faults.push(unreadable(&recipes, &error)),
         }
-        faults.or(book)
+        (sources, faults)
     }
 
     /// In the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = &Recipe> + Clone {
         self.recipes.values().map(|page| page.recipe().as_ref())
+    }
+
+    /// The files of those that lie beside the stack file.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &SourceFile> {
+        self.recipes.values().filter_map(|page| match page {
+            Page::Own(recipe) if recipe.origin == Origin::File => Some(&*recipe.source),
+            _ => None,
+        })
     }
 
     pub fn get(&self, name: &str) -> Option<&Recipe> {
@@ -306,6 +333,7 @@ impl Recipe {
             inherit_env: Vec::new(),
             services: vec![ServiceDecl { recipe: Some(used), ..self.service.clone() }],
             tasks: Vec::new(),
+            inactive: Vec::new(),
             suites: Vec::new(),
             host_services: Vec::new(),
         };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use belljar_model::ReplicaName;
 
 use crate::declare::{PortDecl, ServiceDecl, TaskDecl};
+use crate::edits::{ask_for, of_profiles};
 use crate::fault::Fault;
 use crate::near::{nearest, suggestion};
 use crate::plan::{Context, Protocol};
@@ -96,7 +97,9 @@ impl<'a> Planner<'a> {
         // Only the session's start knows the host; until then any path will do.
         let Some((context, _)) = self.given else { return Some("/env".to_owned()) };
         let value = context.host_env.get(name).cloned();
-        if value.is_none() {
+        if let Some(value) = &value {
+            self.host_env.insert(name.to_owned(), value.clone());
+        } else {
             let fault =
                 Fault::new(&reference.place, format!("the variable `{name}` is not set"), "needed here");
             self.faults.push(fault.with_help(format!("set it: `{name}=… belljar …`")));
@@ -214,6 +217,12 @@ impl<'a> Planner<'a> {
                 &format!("`{name}` is a task: it has no address and no outputs"),
                 None,
             );
+        }
+        if let Some(profiles) =
+            stack.inactive.iter().find(|(one, _)| one == name).map(|(_, profiles)| profiles)
+        {
+            let label = format!("`{name}` is there only with {}", of_profiles(profiles));
+            return self.unknown(reference, &label, Some(ask_for(profiles)));
         }
         let hosts = stack.host_services.iter().map(|one| one.name.as_str());
         let names = stack.services.iter().map(|one| one.name.as_str()).chain(hosts);

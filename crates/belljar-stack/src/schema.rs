@@ -178,6 +178,8 @@ fn about_unit(level: Level, key: &str) -> Option<(&'static str, Value)> {
         "boot" => ("The first start of the replicas: all at once, or one after another.", words(BOOTS)),
         "restart" => ("What happens when a replica ends that nobody stopped.", words(RESTARTS)),
         "limits" => ("What it may use of the machine.", definition("limits")),
+        "profiles" => ("It is there only with `up --profile` and one of these.", list_of(&string())),
+        "watch" => ("Globs of files that `up --watch` starts it again for.", list_of(&string())),
         "prepare" if level == Level::Task => {
             ("Its effect belongs to the snapshot.", json!({"type": "boolean"}))
         }

@@ -4,8 +4,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A stack file's text with the path it is shown under.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SourceFile {
     /// Absolute where it is a stack file: the stack's directory is read off it.
     pub path: PathBuf,
@@ -23,6 +26,8 @@ pub fn locate(start: &Path) -> Option<PathBuf> {
 pub(crate) struct Place {
     pub(crate) source: Arc<SourceFile>,
     pub(crate) span: Range<usize>,
+    /// Where the text begins among all that was said of a stack: the file at 0, the command line behind it.
+    behind: usize,
 }
 
 impl Place {
@@ -30,7 +35,17 @@ impl Place {
         let text = &source.text;
         let start = text.floor_char_boundary(span.start.min(text.len()));
         let end = text.ceil_char_boundary(span.end.clamp(start, text.len()));
-        Self { source: Arc::clone(source), span: start..end }
+        Self { source: Arc::clone(source), span: start..end, behind: 0 }
+    }
+
+    /// The same place in a text that was said after so much else.
+    pub(crate) fn behind(self, behind: usize) -> Self {
+        Self { behind, ..self }
+    }
+
+    /// What was said first comes first.
+    pub(crate) fn position(&self) -> usize {
+        self.behind + self.span.start
     }
 
     /// What is written there, as it is written.
@@ -43,7 +58,7 @@ impl Place {
         match self.raw().find(part) {
             Some(at) => {
                 let start = self.span.start + at;
-                Self { source: Arc::clone(&self.source), span: start..start + part.len() }
+                Self { span: start..start + part.len(), ..self.clone() }
             }
             None => self.clone(),
         }

@@ -7,7 +7,9 @@ use belljar_model::{ErrorCode, StackName};
 use toml::de::DeTable;
 
 use crate::declare::StackDecl;
+use crate::edits::{self, Edits};
 use crate::fault::Faults;
+use crate::given::Given;
 use crate::isolation;
 use crate::package::Package;
 use crate::plan::{Context, Isolation, Plan, PortWish};
@@ -22,6 +24,7 @@ use crate::walk::Walk;
 #[derive(Debug, Clone)]
 pub struct Stack {
     declared: StackDecl,
+    given: Given,
 }
 
 /// Why a stack cannot be planned for this session on this machine.
@@ -43,19 +46,46 @@ pub enum PlanError {
 impl Stack {
     /// Reads one stack file, whose directory is the stack's, and checks it whole.
     pub fn parse(source: &SourceFile, recipes: &RecipeBook) -> Result<Self, Faults> {
+        Self::parse_with(source, recipes, &Edits::default())
+    }
+
+    /// The same with what was said besides the file.
+    pub fn parse_with(source: &SourceFile, recipes: &RecipeBook, edits: &Edits) -> Result<Self, Faults> {
         let source = Arc::new(source.clone());
+        let sayings = edits::sayings(edits, &source);
         let mut walk = Walk::new(&source);
-        let (table, errors) = DeTable::parse_recoverable(&source.text);
+        let (mut table, errors) = DeTable::parse_recoverable(&source.text);
         walk.syntax(&errors);
         if !walk.faults.is_empty() {
             return Err(walk.faults.in_order());
         }
+        walk.say(&sayings, table.get_mut());
         let top = walk.entries(table.get_ref());
+        let given = Given {
+            file: (*source).clone(),
+            recipes: recipes.own().cloned().collect(),
+            edits: edits.clone(),
+        };
         let recipes = walk.local_recipes(&top, recipes);
-        let declared = walk.stack(&top, &recipes);
+        let mut declared = walk.stack(&top, &recipes);
+        for (slot, service) in (1..).zip(&mut declared.services) {
+            service.slot = slot;
+        }
+        walk.override_programs(edits, &mut declared);
+        // What no profile asks for now is checked too.
+        let whole = Planner::check(&declared);
+        walk.choose_profiles(edits, &mut declared);
         let mut faults = walk.faults;
-        faults.extend(Planner::check(&declared));
-        faults.or(Self { declared })
+        if whole.is_empty() {
+            faults.extend(Planner::check(&declared));
+        }
+        faults.extend(whole);
+        faults.or(Self { declared, given })
+    }
+
+    /// What it was read from.
+    pub fn given(&self) -> &Given {
+        &self.given
     }
 
     pub fn name(&self) -> &StackName {

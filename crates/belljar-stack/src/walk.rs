@@ -48,12 +48,14 @@ impl<'a> Entries<'a> {
 #[derive(Debug)]
 pub(crate) struct Walk {
     pub(crate) source: Arc<SourceFile>,
+    /// What was said besides the file. Their places begin where those of the file end, each at its own number.
+    pub(crate) besides: Vec<(usize, Arc<SourceFile>)>,
     pub(crate) faults: Faults,
 }
 
 impl Walk {
     pub(crate) fn new(source: &Arc<SourceFile>) -> Self {
-        Self { source: Arc::clone(source), faults: Faults::default() }
+        Self { source: Arc::clone(source), besides: Vec::new(), faults: Faults::default() }
     }
 
     /// Notes the faults of the syntax. With one of those nothing else can be said of the file.
@@ -65,7 +67,12 @@ impl Walk {
     }
 
     pub(crate) fn place(&self, span: Range<usize>) -> Place {
-        Place::new(&self.source, span)
+        match self.besides.iter().rev().find(|(start, _)| span.start >= *start) {
+            Some((start, source)) => {
+                Place::new(source, span.start - start..span.end.saturating_sub(*start)).behind(*start)
+            }
+            None => Place::new(&self.source, span),
+        }
     }
 
     pub(crate) fn fault(&mut self, place: &Place, message: impl Into<String>, label: impl Into<String>) {
@@ -82,7 +89,7 @@ impl Walk {
             })
             .collect();
         // The parser sorts by key; the order of the file is what people mean by "first".
-        list.sort_by_key(|entry| entry.key.place.span.start);
+        list.sort_by_key(|entry| entry.key.place.position());
         Entries { list }
     }
 
@@ -142,8 +149,19 @@ impl Walk {
                 None
             }
             DeValue::String(text) => Some(Text { value: text.to_string(), place: node.place.clone() }),
+            // A shell takes quotes away: what was said on the command line means itself.
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_)
+                if self.was_said(&node.place) =>
+            {
+                Some(Text { value: node.place.raw().to_owned(), place: node.place.clone() })
+            }
             _ => self.wrong_type(node, expected),
         }
+    }
+
+    /// Whether it stands on the command line and not in the file.
+    fn was_said(&self, place: &Place) -> bool {
+        self.besides.iter().any(|(_, source)| Arc::ptr_eq(source, &place.source))
     }
 
     pub(crate) fn strings(&mut self, node: &Node<'_>, expected: &str) -> Option<Vec<Text>> {

@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::by_stack;
 use crate::error::StoreError;
 use crate::groups;
 use crate::lock::{self, Held};
@@ -109,7 +110,10 @@ pub(crate) fn clean(store: &Store, options: &CleanOptions) -> Result<Cleaned, St
     cleaning.unregistered(Table::Sessions, store.sessions_dir())?;
     cleaning.unregistered(Table::Runs, store.runs_dir())?;
     if !cleaning.cleaned.removed.is_empty() {
-        store.registry().write(|transaction| store.point_latest_to_newest(transaction))?;
+        store.registry().write(|transaction| {
+            store.relink_stacks(transaction)?;
+            store.point_latest_to_newest(transaction)
+        })?;
     }
     Ok(cleaning.cleaned)
 }
@@ -204,6 +208,9 @@ impl Cleaning<'_> {
             let entry = entry.map_err(cannot_list)?;
             let path = entry.path();
             let Ok(id) = entry.file_name().into_string() else { continue };
+            if id == by_stack::DIRECTORY {
+                continue;
+            }
             self.take(&id, &path, Ok(Some(RemovedWhat::Unregistered)), |cleaning, what| {
                 cleaning.remove_unregistered(table, &id, &path, what)
             });

@@ -22,7 +22,9 @@ impl Store {
             remove::contents(dir, root, Some(OsStr::new(lock::FILE_NAME))).map_err(as_store_error)?;
         }
         self.registry().write(|transaction| {
+            let record = self.record_of(transaction, &session.id)?;
             Table::Sessions.delete(transaction, session.id.as_str())?;
+            self.relink_stack_of(transaction, record.as_ref())?;
             self.point_latest_to_newest(transaction)
         })?;
         remove::tree(root).map(drop).map_err(as_store_error)

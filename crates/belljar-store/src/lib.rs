@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! STATE/registry.sqlite        sessions and runs, by name and by id
-//! STATE/sessions/ID/           lock, events.jsonl, logs/, volumes/, artifacts/, plan.json
+//! STATE/sessions/ID/           lock, events.jsonl, logs/, volumes/, artifacts/, plan.json, edition.json
 //! STATE/runs/RUN/              lock and what the runner writes
+//! STATE/sessions/by-stack/NAME a link to the newest live session of a stack
 //! STATE/latest                 a link to the newest session
 //! ```
 //!
@@ -15,6 +16,7 @@
 //! Clocks and random numbers are the caller's: everything that needs them takes them as a value.
 
 pub mod artifacts;
+mod by_stack;
 mod clean;
 mod discard;
 mod error;

@@ -28,6 +28,7 @@ pub(crate) enum Sessions<'a> {
     Id(&'a SessionId),
     NamedNewestFirst(&'a str),
     Newest,
+    OfStackNewestFirst(&'a str),
 }
 
 /// The sessions of a registry that has schema `version`.
@@ -48,6 +49,10 @@ pub(crate) fn sessions(
         Sessions::Id(id) => collect(connection, &format!("{select} WHERE id = ?1"), [id.as_str()], session),
         Sessions::NamedNewestFirst(name) => {
             collect(connection, &format!("{select} WHERE name = ?1 ORDER BY number DESC"), [name], session)
+        }
+        Sessions::OfStackNewestFirst(stack) => {
+            let select = format!("{select} WHERE stack = ?1 AND ended_ms IS NULL ORDER BY number DESC");
+            collect(connection, &select, [stack], session)
         }
         Sessions::Newest => {
             collect(connection, &format!("{select} ORDER BY number DESC LIMIT 1"), [], session)

@@ -110,6 +110,17 @@ impl SessionDir {
         self.root.join(groups::FILE_NAME)
     }
 
+    /// Where it says when the session will end by itself.
+    pub fn expiry(&self) -> PathBuf {
+        self.root.join("ends-at")
+    }
+
+    /// What the session's stack is made of, as it was read last. It holds what the environment held, secrets too.
+    pub fn edition(&self) -> PathBuf {
+        self.root.join("edition.json")
+    }
+
+    /// What the session was started as, for people; without secrets.
     pub fn plan(&self) -> PathBuf {
         self.root.join("plan.json")
     }
@@ -176,6 +187,18 @@ impl SessionRecord {
         }
         let held = self.is_held()?;
         Ok(if held { Liveness::Live(self.recorded) } else { Liveness::Dead })
+    }
+
+    /// When it will end by itself, in milliseconds since 1970, where it was told to.
+    pub fn expires_ms(&self) -> Result<Option<i64>, StoreError> {
+        let path = self.dir.expiry();
+        let text = match fs_err::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::unusable(&path, "it cannot be read")(error)),
+        };
+        let moment = text.strip_suffix('\n').and_then(|text| text.parse().ok());
+        moment.map(Some).ok_or_else(|| StoreError::corrupt(&path, "it is not a moment"))
     }
 
     /// Whether its host process still holds it, ended or not.

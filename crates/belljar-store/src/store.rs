@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use belljar_model::{Selector, SessionId, SessionName, SessionState};
 use rusqlite::Transaction;
 
+use crate::by_stack;
 use crate::clean::{self, CleanOptions, Cleaned};
 use crate::error::StoreError;
 use crate::lock::{self, Held};
@@ -122,7 +123,8 @@ impl Store {
                 return Err(StoreError::SessionNotFound { id: id.clone() }.into());
             }
             transaction.execute("DELETE FROM ports WHERE session = ?1", [id.as_str()])?;
-            Ok(())
+            let record = self.record_of(transaction, id)?;
+            self.relink_stack_of(transaction, record.as_ref())
         })
     }
 
@@ -204,6 +206,16 @@ impl Store {
         }
     }
 
+    /// What the registry knows of a session.
+    pub(crate) fn record_of(
+        &self,
+        transaction: &Transaction<'_>,
+        id: &SessionId,
+    ) -> Result<Option<SessionRecord>, Fail> {
+        let found = rows::sessions(transaction, crate::schema::CURRENT, self.places(), Sessions::Id(id))?;
+        Ok(found.into_iter().next())
+    }
+
     pub(crate) fn places(&self) -> Places<'_> {
         Places { registry: self.registry.path(), sessions: &self.sessions_dir, runs: &self.runs_dir }
     }
@@ -227,6 +239,9 @@ impl Store {
             }
             rows::insert_session(transaction, new, name.as_str())?;
             self.point_latest(&new.id)?;
+            if by_stack::is_linked(Some(new.kind)) {
+                self.link_stack(&new.stack, &new.id)?;
+            }
             Ok(name)
         })?;
         Ok(OwnedSession { id: new.id.clone(), name, dir: dir.clone(), _lock: lock })
@@ -321,7 +336,7 @@ fn remove_latest(latest: &Path) -> Result<(), StoreError> {
     remove_if_there(latest).map_err(StoreError::unusable(latest, "it cannot be removed"))
 }
 
-fn remove_if_there(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs_err::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
@@ -329,7 +344,7 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory, and those above it, for their owner alone.
-fn make_dirs(path: &Path) -> Result<(), StoreError> {
+pub(crate) fn make_dirs(path: &Path) -> Result<(), StoreError> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)

@@ -7,7 +7,7 @@ use belljar_client::Client;
 use belljar_model::{ErrorCode, Selector};
 use belljar_session::shared::PortRange;
 use belljar_session::{User, WallClock};
-use belljar_stack::{RecipeBook, SourceFile, Stack, locate};
+use belljar_stack::{Edits, Given, Stack, locate};
 use belljar_store::{Liveness, SessionRecord, Store};
 
 use crate::env_vars::{self, Environment};
@@ -65,10 +65,7 @@ impl App {
     /// Who processes of a session are by name: ourselves, and `belljar` where we are root.
     pub(crate) fn user(&self) -> User {
         let uid = Self::uid();
-        let known = fs_err::read_to_string("/etc/passwd").ok().and_then(|text| {
-            let line = text.lines().find(|line| line.split(':').nth(2) == Some(uid.to_string().as_str()))?;
-            Some(line.split(':').next()?.to_owned())
-        });
+        let known = user_name(uid);
         let name = if uid == 0 { None } else { known };
         User { name: name.unwrap_or_else(|| "belljar".to_owned()), home: self.env.home() }
     }
@@ -107,11 +104,15 @@ impl App {
 
     /// Reads and checks a stack file. Faults show its path as it is seen from here.
     pub(crate) fn stack(file: &Path) -> Result<Stack> {
-        let text = fs_err::read_to_string(file).map_err(|error| {
+        Self::stack_with(file, Edits::default())
+    }
+
+    /// The same with what was said besides the file.
+    pub(crate) fn stack_with(file: &Path, edits: Edits) -> Result<Stack> {
+        let given = Given::read(file, edits).map_err(|error| {
             CliError::new(ErrorCode::StackNotFound, format!("cannot read the stack file: {error}"))
         })?;
-        let recipes = RecipeBook::with_dir(file.parent().unwrap_or(Path::new("/")))?;
-        Ok(Stack::parse(&SourceFile { path: file.to_owned(), text }, &recipes)?)
+        Ok(given?.parse()?)
     }
 
     /// Whether we are a command of a session, and meant is that one.
@@ -194,6 +195,13 @@ impl App {
     pub(crate) fn program() -> Result<PathBuf> {
         std::env::current_exe().map_err(internal)
     }
+}
+
+/// What a user is called on this machine.
+pub(crate) fn user_name(uid: u32) -> Option<String> {
+    let text = fs_err::read_to_string("/etc/passwd").ok()?;
+    let line = text.lines().find(|line| line.split(':').nth(2) == Some(uid.to_string().as_str()))?;
+    Some(line.split(':').next()?.to_owned())
 }
 
 /// An error where the session has ended or is dead.

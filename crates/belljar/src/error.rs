@@ -9,7 +9,7 @@ use belljar_model::name::NameError;
 use belljar_model::{ErrorCode, ExitCode};
 use belljar_sandbox::SandboxError;
 use belljar_session::shared::GroundError;
-use belljar_session::{CommandError, LaunchError, NotReady};
+use belljar_session::{CommandError, EditionError, LaunchError, NotReady};
 use belljar_stack::{Faults, PlanError};
 use belljar_store::StoreError;
 
@@ -178,6 +178,16 @@ impl From<PlanError> for CliError {
                 }
                 remedies.into_iter().fold(Self::of(missing.code(), &missing), Self::hint)
             }
+        }
+    }
+}
+
+impl From<EditionError> for CliError {
+    fn from(error: EditionError) -> Self {
+        match error {
+            EditionError::Faults(faults) => faults.into(),
+            EditionError::Plan(error) => error.into(),
+            other => Self::of(other.code(), &other),
         }
     }
 }

@@ -9,7 +9,7 @@ use belljar_runner::SessionLeases;
 use belljar_sandbox::Zygote;
 use belljar_session::ports::{Numbers, PortError};
 use belljar_session::shared::{self, Ground};
-use belljar_session::{Config, LaunchError, Session};
+use belljar_session::{Config, Edition, LaunchError, Session};
 use belljar_stack::plan::{Context, Isolation, Plan};
 use belljar_stack::{HostPrograms, Stack};
 use belljar_store::{
@@ -29,6 +29,8 @@ pub(crate) struct Launch {
     pub(crate) kind: SessionKind,
     /// Where the metrics of all replicas are served, if they are: 0 for any free port.
     pub(crate) metrics: Option<u16>,
+    /// Its services are started again when their programs change.
+    pub(crate) watch: bool,
     /// However tight, else what the stack says, else as tight as can be.
     pub(crate) isolation: Option<Isolation>,
 }
@@ -122,6 +124,7 @@ pub(crate) async fn launch(
         store: &store,
         stack: Arc::new(launch.stack),
         metrics: launch.metrics,
+        watch: launch.watch,
         owned: &owned,
         runtime,
     };
@@ -176,6 +179,7 @@ struct Launching<'a> {
     store: &'a Arc<Store>,
     stack: Arc<Stack>,
     metrics: Option<u16>,
+    watch: bool,
     owned: &'a OwnedSession,
     runtime: RuntimeDir,
 }
@@ -204,7 +208,8 @@ impl Launching<'_> {
     }
 
     async fn launch(&self, isolation: Isolation) -> Result<std::result::Result<Session, LaunchError>> {
-        let context = context(self.app, self.owned, random()?);
+        let seed = random()?;
+        let context = context(self.app, self.owned, seed);
         let (plan, shared) = match isolation {
             Isolation::Sealed => (self.stack.plan(&context, &programs(self.app))?, None),
             Isolation::Shared => {
@@ -217,14 +222,17 @@ impl Launching<'_> {
             }
         };
         keep_plan(self.owned, &plan)?;
-        Ok(Session::launch(self.zygote, self.config(plan, shared)?).await)
+        let given = self.stack.given().clone();
+        let edition = Edition::new(given, seed, plan.host_env.clone(), self.watch);
+        edition.write(&self.owned.dir().edition())?;
+        Ok(Session::launch(self.zygote, self.config(plan, shared, edition)?).await)
     }
 
     fn told(&self, error: LaunchError) -> CliError {
         name_the_holder(error, self.store)
     }
 
-    fn config(&self, plan: Plan, shared: Option<Ground>) -> Result<Config> {
+    fn config(&self, plan: Plan, shared: Option<Ground>, edition: Edition) -> Result<Config> {
         let Self { app, owned, runtime, .. } = self;
         Ok(Config {
             plan: Arc::new(plan),
@@ -241,6 +249,8 @@ impl Launching<'_> {
             groups_file: owned.dir().control_groups(),
             numbers: Numbers::Asked,
             metrics: self.metrics,
+            edition: Some(edition),
+            expiry_file: owned.dir().expiry(),
             clock: app.clock(),
             alone: true,
         })

@@ -26,6 +26,11 @@ pub struct Output {
 }
 
 impl Ended {
+    /// However it ended.
+    pub fn output(self) -> Output {
+        self.0
+    }
+
     /// It ended with 0.
     #[track_caller]
     pub fn ok(self) -> Output {

@@ -68,7 +68,7 @@ async fn spawn(control: &Control, asked: ExecRequest) -> Result<(Command, Stream
     let replica = match &asked.replica {
         None => None,
         Some(name) => {
-            let index = control.shared.plan().replicas().position(|one| one.name == *name);
+            let index = control.shared.defined.find(name);
             let missing = || Refusal::new(ErrorCode::ReplicaNotFound, format!("there is no replica {name}"));
             Some(index.ok_or_else(missing)?)
         }
@@ -83,8 +83,8 @@ async fn spawn(control: &Control, asked: ExecRequest) -> Result<(Command, Stream
         None => open_pipes().map_err(failed)?,
     };
     let cwd = match replica {
-        Some(replica) if asked.cwd.is_empty() => control.shared.replica_plan(replica).cwd,
-        None if asked.cwd.is_empty() => control.shared.plan().dir.clone(),
+        Some(replica) if asked.cwd.is_empty() => control.shared.replica_plan(replica).cwd.clone(),
+        None if asked.cwd.is_empty() => control.shared.dir.clone(),
         _ => PathBuf::from(asked.cwd),
     };
     let spec = CommandSpec {

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::driver::Handle;
+use crate::editor::Editor;
 use crate::logs::Logs;
 use crate::native::Shared;
 
@@ -32,6 +33,7 @@ pub(crate) use routes::ROUTES;
 pub(crate) struct Control {
     pub(crate) handle: Handle,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) editor: Arc<Editor>,
     pub(crate) events: PathBuf,
     pub(crate) events_written: watch::Receiver<u64>,
     pub(crate) logs: Arc<Logs>,

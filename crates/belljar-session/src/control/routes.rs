@@ -10,7 +10,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use belljar_client::query::{DrainQuery, EventsQuery, LogsQuery, ProbeQuery, WaitQuery};
-use belljar_client::wire::{Done, DownRequest, EnvView, ProbesView, SessionView, Targets, Verb};
+use belljar_client::wire::{
+    Applied, ApplyRequest, Done, DownRequest, EnvView, ErrorView, ExpireRequest, ProbesView, ScaleRequest,
+    SessionView, Targets, Verb,
+};
 use belljar_model::{Cause, ErrorCode};
 
 use super::{Control, Refusal, exec, streams};
@@ -118,6 +121,30 @@ pub(crate) const ROUTES: &[Route] = &[
     },
     Route {
         method: "post",
+        path: "/v1/apply",
+        summary: "Make the session what another edition of its stack says; answered when all of it is done",
+        body: Some("ApplyRequest"),
+        answer: Some("Applied"),
+        query: &[],
+    },
+    Route {
+        method: "post",
+        path: "/v1/scale",
+        summary: "Give services other numbers of replicas; answered when they are ready, or gone",
+        body: Some("ScaleRequest"),
+        answer: Some("Applied"),
+        query: &[],
+    },
+    Route {
+        method: "post",
+        path: "/v1/expire",
+        summary: "Give the session so long to live from now on",
+        body: Some("ExpireRequest"),
+        answer: None,
+        query: &[],
+    },
+    Route {
+        method: "post",
         path: "/v1/down",
         summary: "End the session; answered when everything of it has ended",
         body: Some("DownRequest"),
@@ -137,6 +164,9 @@ pub(super) fn router(control: Control) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/logs", get(logs))
         .route("/v1/exec", post(run))
+        .route("/v1/apply", post(apply))
+        .route("/v1/scale", post(scale))
+        .route("/v1/expire", post(expire))
         .route("/v1/down", post(down))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -165,7 +195,7 @@ async fn act(
     }
     match control.handle.ask(Ask::Act { verb, targets, by: Cause::Command }).await {
         Ok(Answer::Done(done)) => Ok(Json(done)),
-        Ok(Answer::Holds) => Err(Refusal::new(ErrorCode::Internal, "a verb was answered as a wait is")),
+        Ok(_) => Err(Refusal::new(ErrorCode::Internal, "a verb was answered as something else is")),
         Err(error) => Err(Refusal(error)),
     }
 }
@@ -202,7 +232,7 @@ async fn probe(
 }
 
 async fn env(State(control): State<Control>) -> Json<EnvView> {
-    Json(EnvView { env: control.shared.command_env() })
+    Json(EnvView { env: (*control.shared.defined.command_env()).clone() })
 }
 
 async fn events(
@@ -226,8 +256,41 @@ async fn run(State(control): State<Control>, request: Request) -> Result<Respons
 }
 
 async fn down(State(control): State<Control>, body: Bytes) -> Result<Response, Refusal> {
-    let DownRequest { why } = serde_json::from_slice(&body).map_err(Refusal::malformed)?;
-    control.handle.end(&why).await;
+    let DownRequest { why, in_order } = serde_json::from_slice(&body).map_err(Refusal::malformed)?;
+    if in_order {
+        control.handle.end_in_order(&why).await;
+    } else {
+        control.handle.end(&why).await;
+    }
+    Ok(nothing())
+}
+
+async fn apply(State(control): State<Control>, body: Bytes) -> Result<Json<Applied>, Refusal> {
+    let asked: ApplyRequest = serde_json::from_slice(&body).map_err(Refusal::malformed)?;
+    // Whoever asked may go away; what was begun goes on.
+    let applied = tokio::spawn(async move { control.editor.apply(&asked.edition, asked.dry).await });
+    answered(applied.await)
+}
+
+async fn scale(State(control): State<Control>, body: Bytes) -> Result<Json<Applied>, Refusal> {
+    let ScaleRequest { replicas } = serde_json::from_slice(&body).map_err(Refusal::malformed)?;
+    let applied = tokio::spawn(async move { control.editor.scale(&replicas).await });
+    answered(applied.await)
+}
+
+fn answered<E: std::fmt::Display>(
+    applied: Result<Result<Applied, ErrorView>, E>,
+) -> Result<Json<Applied>, Refusal> {
+    match applied {
+        Ok(Ok(applied)) => Ok(Json(applied)),
+        Ok(Err(error)) => Err(Refusal(error)),
+        Err(error) => Err(Refusal::new(ErrorCode::Internal, error.to_string())),
+    }
+}
+
+async fn expire(State(control): State<Control>, body: Bytes) -> Result<Response, Refusal> {
+    let ExpireRequest { within_ms } = serde_json::from_slice(&body).map_err(Refusal::malformed)?;
+    control.editor.expire(Duration::from_millis(within_ms)).await.map_err(Refusal)?;
     Ok(nothing())
 }
 

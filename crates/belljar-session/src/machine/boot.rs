@@ -1,12 +1,14 @@
 //! Starting: a unit starts the moment what it comes after holds, and a session is ready when all of it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use belljar_model::event::Exit;
 use belljar_model::{Cause, EventKind, ReplicaState, SessionState, TaskState};
 use belljar_stack::plan::{Boot, Condition, Dependency, RestartPolicy, UnitName};
 
-use super::{Effect, Machine, Order, ReplicaIndex, TaskIndex, Timer};
+use super::change::Turn;
+use super::{Effect, Machine, Order, Replica, ReplicaIndex, TaskIndex, Timer};
 
 /// The first restart by policy waits this long, each further one twice as long.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
@@ -33,6 +35,7 @@ impl Machine {
                 }
             }
             SessionState::Ready => {
+                self.go_on_changing();
                 if let Some(why) = self.lack() {
                     self.state = SessionState::Degraded;
                     self.why = Some(why.clone());
@@ -40,13 +43,15 @@ impl Machine {
                 }
             }
             SessionState::Degraded => {
+                self.go_on_changing();
                 if self.lack().is_none() {
                     self.state = SessionState::Ready;
                     self.why = None;
                     self.emit(EventKind::SessionReady {});
                 }
             }
-            SessionState::Draining | SessionState::Stopping | SessionState::Ended | SessionState::Dead => {}
+            SessionState::Draining => self.go_on_draining(),
+            SessionState::Stopping | SessionState::Ended | SessionState::Dead => {}
         }
     }
 
@@ -64,30 +69,39 @@ impl Machine {
         }
     }
 
-    fn may_boot(&self, replica: ReplicaIndex) -> bool {
+    /// The replica of the same service with the number before this one's.
+    fn one_before(&self, replica: ReplicaIndex) -> Option<&Replica> {
+        let one = &self.replicas[replica];
+        let before = one.plan.name.number() - 1;
+        self.members()
+            .find(|other| other.service.name == one.service.name && other.plan.name.number() == before)
+    }
+
+    pub(super) fn may_boot(&self, replica: ReplicaIndex) -> bool {
         let service = self.service_of(replica);
         let is_first_of_service = self.replicas[replica].plan.name.number() == 1;
         let its_turn = match service.boot {
             Boot::Parallel => true,
-            Boot::Serial => is_first_of_service || self.replicas[replica - 1].booted,
+            Boot::Serial => is_first_of_service || self.one_before(replica).is_none_or(Replica::is_up),
         };
         its_turn && service.after.iter().all(|one| self.holds(one))
     }
 
-    fn holds(&self, dependency: &Dependency) -> bool {
+    pub(super) fn holds(&self, dependency: &Dependency) -> bool {
         match &dependency.on {
             UnitName::Service(name) => {
-                let mut replicas =
-                    self.replicas.iter().filter(|one| self.plan.services[one.service].name == *name);
+                let mut replicas = self.members().filter(|one| one.service.name == *name);
                 match dependency.condition {
-                    Condition::Started => replicas.all(|one| one.booted || one.pid.is_some()),
-                    Condition::Ready | Condition::Succeeded => replicas.all(|one| one.booted),
+                    Condition::Started => replicas.all(Replica::has_started),
+                    Condition::Ready | Condition::Succeeded => replicas.all(Replica::is_up),
                 }
             }
             UnitName::Task(name) => {
                 self.tasks.iter().filter(|one| one.plan.name == *name).all(|one| match dependency.condition {
-                    Condition::Started => one.state != TaskState::Pending,
-                    Condition::Ready | Condition::Succeeded => one.state == TaskState::Succeeded,
+                    Condition::Started => one.state != TaskState::Pending && !one.is_due,
+                    Condition::Ready | Condition::Succeeded => {
+                        one.state == TaskState::Succeeded && !one.is_due
+                    }
                 })
             }
         }
@@ -101,8 +115,9 @@ impl Machine {
     /// The replicas that should live and do not, as a sentence.
     fn lack(&self) -> Option<String> {
         let lacking: Vec<String> = self
-            .replicas
-            .iter()
+            .members()
+            // What a change is at is on its way.
+            .filter(|one| one.change == Turn::Over)
             .filter(|one| one.wanted && !matches!(one.state, ReplicaState::Ready | ReplicaState::Paused))
             .map(|one| format!("{} is {}", one.plan.name, one.state))
             .collect();
@@ -120,6 +135,10 @@ impl Machine {
         one.exit = None;
         one.ready_ms = None;
         one.last_lines.clear();
+        one.runs = Some(Arc::clone(&one.plan));
+        if one.change != Turn::Over {
+            one.change = Turn::Starting;
+        }
         let (name, generation) = (one.plan.name.clone(), one.generation);
         let healed = std::mem::take(&mut one.faults);
         for fault in healed {
@@ -163,6 +182,8 @@ impl Machine {
         one.state = ReplicaState::Ready;
         one.booted = true;
         one.ready_ms = Some(ready_ms);
+        one.change = Turn::Over;
+        let was_listed = std::mem::replace(&mut one.is_listed, true);
         let name = one.plan.name.clone();
         let made_good = one.policy_restarts > 0;
         self.emit(EventKind::ReplicaReady { replica: name, generation, ready_ms });
@@ -170,6 +191,9 @@ impl Machine {
         if made_good {
             let timer = Timer::LivedOn { replica, generation };
             self.effects.push(Effect::SetTimer { timer, after: GOOD_LIFE });
+        }
+        if !was_listed {
+            self.tell_names();
         }
         self.restart_cycle_came_up(replica);
     }
@@ -197,6 +221,7 @@ impl Machine {
         if self.state == SessionState::Starting {
             self.end(format!("{name} did not become ready: {why}"));
         } else {
+            self.turn_failed(replica, &why);
             self.restart_cycle_failed(replica, &why);
         }
     }
@@ -230,13 +255,19 @@ impl Machine {
             why: why.clone(),
             last_lines,
         });
-        if self.state == SessionState::Stopping || self.restart_cycle_exited(replica) {
+        if matches!(self.state, SessionState::Stopping | SessionState::Draining)
+            || self.left(replica)
+            || self.turn_stopped(replica)
+            || self.restart_cycle_exited(replica)
+        {
             return;
         }
         if self.policy_restarts(replica, &exit, expected) {
             self.set_back_off(replica);
             return;
         }
+        let why_not = || why.clone().unwrap_or_else(|| format!("it ended with {exit}"));
+        self.turn_failed(replica, &why_not());
         if self.state == SessionState::Starting && !expected {
             let why = why.unwrap_or_else(|| format!("it ended with {exit}"));
             let booted = self.replicas[replica].booted;
@@ -264,8 +295,13 @@ impl Machine {
         self.effects.push(Effect::SetTimer { timer, after });
     }
 
-    fn start_task(&mut self, task: TaskIndex) {
+    pub(super) fn start_task(&mut self, task: TaskIndex) {
         let one = &mut self.tasks[task];
+        one.is_due = false;
+        one.timed_out = false;
+        one.exit = None;
+        one.last_lines.clear();
+        one.ran = Some(Arc::clone(&one.plan));
         one.state = TaskState::Running;
         let after = one.plan.timeout;
         self.order(Order::StartTask { task });
@@ -311,10 +347,13 @@ impl Machine {
         one.exit = Some(exit.clone());
         one.last_lines.clone_from(&last_lines);
         let name = one.plan.name.clone();
+        let last = one.last_lines.clone();
         let ended_by = format!("task {name} failed: {why}");
         self.emit(EventKind::TaskFailed { task: name, exit, duration_ms, last_lines, why });
         if self.state == SessionState::Starting {
             self.end(ended_by);
+        } else {
+            self.fail_change(ended_by, Some(last));
         }
     }
 }

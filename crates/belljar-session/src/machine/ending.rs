@@ -1,7 +1,7 @@
 //! Ending: everything goes at once, by the kernel, and the timeline says so for each replica.
 
 use belljar_model::event::Exit;
-use belljar_model::{EventKind, SessionState, TaskState};
+use belljar_model::{Cause, EventKind, SessionState, TaskState};
 use belljar_stack::plan::Isolation;
 
 use super::{Machine, Order};
@@ -16,6 +16,26 @@ impl Machine {
         self.why = Some(why.clone());
         self.emit(EventKind::SessionStopping { why });
         self.order(Order::EndSession);
+    }
+
+    /// Ends the session when its replicas have been stopped, each before those that it comes after. A session
+    /// that is ending already goes on as it does.
+    pub(super) fn end_in_order(&mut self, why: String) {
+        if matches!(self.state, SessionState::Draining | SessionState::Stopping | SessionState::Ended) {
+            return;
+        }
+        self.state = SessionState::Draining;
+        self.why = Some(why.clone());
+        self.emit(EventKind::SessionDraining { why });
+    }
+
+    /// Stops what can be stopped now; the session ends when nothing is left.
+    pub(super) fn go_on_draining(&mut self) {
+        self.stop_in_order(|_| true, Cause::End);
+        if self.replicas.iter().all(|one| !one.state.is_alive()) {
+            let why = self.why.clone().unwrap_or_default();
+            self.end(why);
+        }
     }
 
     /// No process of the session is left.

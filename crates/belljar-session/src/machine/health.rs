@@ -1,7 +1,7 @@
 //! The watch after a replica is ready: it turns unhealthy and healthy again, and nobody restarts it for that who
 //! was not told to.
 
-use belljar_model::{EventKind, ReplicaState};
+use belljar_model::{Cause, EventKind, ReplicaState};
 
 use super::{Machine, Order, ReplicaIndex};
 
@@ -39,7 +39,7 @@ impl Machine {
         self.emit(EventKind::ReplicaUnhealthy { replica: name, generation, why, last_lines });
         if restarts && !self.replicas[replica].restart.is_under_way() {
             // Nobody asked, so nobody is answered.
-            let _ = self.restart(replica);
+            let _ = self.restart(replica, Cause::RestartPolicy);
         }
     }
 

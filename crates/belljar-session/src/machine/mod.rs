@@ -6,6 +6,8 @@
 //! is what makes "written before answered" true.
 
 mod boot;
+mod change;
+mod difference;
 mod ending;
 mod health;
 mod ports;
@@ -14,6 +16,8 @@ mod verbs;
 mod view;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,8 +67,12 @@ pub enum Input {
         port: String,
         why: String,
     },
-    /// End the session.
+    /// End the session at once.
     End {
+        why: String,
+    },
+    /// End it when its replicas have been stopped by their signals, dependants first.
+    EndInOrder {
         why: String,
     },
 }
@@ -209,6 +217,20 @@ pub enum Order {
     KillTask {
         task: TaskIndex,
     },
+    /// From its next start on this is what the replica is. One that was not there gets its place.
+    DefineReplica {
+        replica: ReplicaIndex,
+        plan: Arc<ReplicaPlan>,
+    },
+    DefineTask {
+        task: TaskIndex,
+        plan: Arc<TaskPlan>,
+    },
+    /// Who is called what from now on, and what commands are told.
+    TellNames {
+        names: BTreeMap<String, Vec<Ipv4Addr>>,
+        command_env: BTreeMap<String, String>,
+    },
     /// End everything.
     EndSession,
 }
@@ -246,6 +268,8 @@ pub enum Timer {
     WaitRanOut {
         id: RequestId,
     },
+    /// The session has lived as long as it was to.
+    LifeRanOut,
 }
 
 /// What somebody asks for.
@@ -265,6 +289,20 @@ pub enum Ask {
     Drain {
         within: Duration,
     },
+    /// Makes the session what this plan says; `dry`: only says what that would do.
+    Apply {
+        plan: Arc<Plan>,
+        dry: bool,
+    },
+    /// The session ends itself so long from now.
+    Expire {
+        within: Duration,
+    },
+    /// Files of a service that are watched have changed.
+    FilesChanged {
+        service: ServiceName,
+        files: Vec<PathBuf>,
+    },
 }
 
 /// The supervisor's state.
@@ -280,6 +318,11 @@ pub struct Machine {
     tasks: Vec<Task>,
     /// Requests that wait for something to become true.
     waiters: BTreeMap<RequestId, requests::Waiter>,
+    /// The change of the stack that is under way.
+    changing: Option<change::Changing>,
+    /// How many changes there were, and what came of the last one that is over.
+    changes: u64,
+    last_change: Option<(u64, Result<(), ErrorView>)>,
     commands: u32,
     next_fault: u64,
     next_restart_request: u64,
@@ -289,9 +332,14 @@ pub struct Machine {
 /// One replica, as the supervisor knows it.
 #[derive(Debug)]
 struct Replica {
-    /// Its service's place in the plan.
-    service: usize,
-    plan: ReplicaPlan,
+    service: Arc<ServicePlan>,
+    plan: Arc<ReplicaPlan>,
+    /// What its process was started from.
+    runs: Option<Arc<ReplicaPlan>>,
+    part: change::Part,
+    change: change::Turn,
+    /// Whether it is one of those that its service's name stands for.
+    is_listed: bool,
     state: ReplicaState,
     /// What it goes back to when it is resumed.
     before_pause: ReplicaState,
@@ -321,7 +369,12 @@ struct Replica {
 
 #[derive(Debug)]
 struct Task {
-    plan: TaskPlan,
+    plan: Arc<TaskPlan>,
+    /// What its last process was started from.
+    ran: Option<Arc<TaskPlan>>,
+    part: change::Part,
+    /// It is to run again when what it comes after holds.
+    is_due: bool,
     state: TaskState,
     exit: Option<Exit>,
     timed_out: bool,
@@ -333,12 +386,12 @@ impl Machine {
         let replicas = plan
             .services
             .iter()
-            .enumerate()
-            .flat_map(|(service, one)| {
-                one.replicas.iter().map(move |plan| Replica::new(service, plan.clone()))
+            .flat_map(|one| {
+                let service = Arc::new(one.clone());
+                one.replicas.iter().map(move |plan| Replica::new(&service, Arc::new(plan.clone())))
             })
             .collect();
-        let tasks = plan.tasks.iter().map(|plan| Task::new(plan.clone())).collect();
+        let tasks = plan.tasks.iter().map(|plan| Task::new(Arc::new(plan.clone()))).collect();
         Self {
             plan,
             id,
@@ -349,6 +402,9 @@ impl Machine {
             replicas,
             tasks,
             waiters: BTreeMap::new(),
+            changing: None,
+            changes: 0,
+            last_change: None,
             commands: 0,
             next_fault: 0,
             next_restart_request: 0,
@@ -379,6 +435,7 @@ impl Machine {
                 self.emit(EventKind::PortOverloaded { service, replica, port, why });
             }
             Input::End { why } => self.end(why),
+            Input::EndInOrder { why } => self.end_in_order(why),
         }
         self.advance();
         self.answer_what_holds();
@@ -473,6 +530,7 @@ impl Machine {
                 }
             }
             Timer::WaitRanOut { id } => self.wait_ran_out(id),
+            Timer::LifeRanOut => self.end_in_order("its time to live ran out".to_owned()),
         }
     }
 
@@ -485,7 +543,7 @@ impl Machine {
     }
 
     fn service_of(&self, replica: ReplicaIndex) -> &ServicePlan {
-        &self.plan.services[self.replicas[replica].service]
+        &self.replicas[replica].service
     }
 
     /// Whether reports about this generation of a replica still concern us.
@@ -495,10 +553,14 @@ impl Machine {
 }
 
 impl Replica {
-    fn new(service: usize, plan: ReplicaPlan) -> Self {
+    fn new(service: &Arc<ServicePlan>, plan: Arc<ReplicaPlan>) -> Self {
         Self {
-            service,
+            service: Arc::clone(service),
             plan,
+            runs: None,
+            part: change::Part::Member,
+            change: change::Turn::Over,
+            is_listed: true,
             state: ReplicaState::Pending,
             before_pause: ReplicaState::Pending,
             generation: 0,
@@ -520,8 +582,17 @@ impl Replica {
 }
 
 impl Task {
-    fn new(plan: TaskPlan) -> Self {
-        Self { plan, state: TaskState::Pending, exit: None, timed_out: false, last_lines: Vec::new() }
+    fn new(plan: Arc<TaskPlan>) -> Self {
+        Self {
+            plan,
+            ran: None,
+            part: change::Part::Member,
+            is_due: false,
+            state: TaskState::Pending,
+            exit: None,
+            timed_out: false,
+            last_lines: Vec::new(),
+        }
     }
 }
 

@@ -96,19 +96,27 @@ impl Machine {
         let replica = replicas
             // One that has lost its own port too is started anew, as this one is.
             .filter(|((index, one), _)| *index != replica && one.generation > 0 && !one.changing_port)
-            .find(|((_, one), new)| one.plan != **new)
+            .find(|((_, one), new)| *one.plan != **new)
             .map(|((_, one), _)| one.plan.name.to_string());
         let tasks = self.tasks.iter().zip(&plan.tasks);
-        let mut tasks = tasks.filter(|(one, new)| one.state != TaskState::Pending && one.plan != **new);
+        let mut tasks = tasks.filter(|(one, new)| one.state != TaskState::Pending && *one.plan != **new);
         replica.or_else(|| tasks.next().map(|(one, _)| one.plan.name.to_string()))
     }
 
     fn take_plan(&mut self, plan: Arc<Plan>) {
-        for (one, new) in self.replicas.iter_mut().zip(plan.replicas()) {
-            one.plan = new.clone();
+        for service in &plan.services {
+            let shared = Arc::new(service.clone());
+            for new in &service.replicas {
+                if let Some(one) = self.replicas.iter_mut().find(|one| one.plan.name == new.name) {
+                    one.service = Arc::clone(&shared);
+                    one.plan = Arc::new(new.clone());
+                }
+            }
         }
-        for (one, new) in self.tasks.iter_mut().zip(&plan.tasks) {
-            one.plan = new.clone();
+        for new in &plan.tasks {
+            if let Some(one) = self.tasks.iter_mut().find(|one| one.plan.name == new.name) {
+                one.plan = Arc::new(new.clone());
+            }
         }
         self.plan = plan;
     }

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use belljar_client::wire::{Done, DoneReplica, ErrorView, Verb, WaitFor};
-use belljar_model::{Cause, ErrorCode, ReplicaName, ReplicaState, ServiceName, SessionState, TaskState};
+use belljar_model::event::Change;
+use belljar_model::{
+    Cause, ErrorCode, EventKind, ReplicaName, ReplicaState, ServiceName, SessionState, TaskState,
+};
 
+use super::change::{Part, Turn};
 use super::{Ask, Effect, Machine, ReplicaIndex, RequestId, Timer};
 
 /// What a request is answered with.
@@ -15,6 +19,8 @@ pub enum Answer {
     Done(Done),
     /// What was waited for holds.
     Holds,
+    /// A change of the stack is done, or was only looked at.
+    Changed(Vec<Change>),
 }
 
 /// A request that has been taken in and is not answered yet.
@@ -33,6 +39,13 @@ enum Condition {
     /// The whole session.
     Session(WaitFor),
     Drained,
+    /// The change of this number is done.
+    Changed {
+        number: u64,
+        changes: Vec<Change>,
+    },
+    /// There is nothing to wait for.
+    Holds,
 }
 
 /// What a verb on one replica has promised.
@@ -124,6 +137,23 @@ impl Machine {
                 Ok((condition, Some(within)))
             }
             Ask::Drain { within } => Ok((Condition::Drained, Some(within))),
+            Ask::Apply { plan, dry } => {
+                self.refuse_when_over()?;
+                let (number, changes) = self.apply(&plan, dry)?;
+                Ok((Condition::Changed { number, changes }, None))
+            }
+            Ask::Expire { within } => {
+                self.refuse_when_over()?;
+                let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+                self.emit(EventKind::SessionExpires { within_ms });
+                self.effects.push(Effect::SetTimer { timer: Timer::LifeRanOut, after: within });
+                Ok((Condition::Holds, None))
+            }
+            Ask::FilesChanged { service, files } => {
+                self.refuse_when_over()?;
+                self.files_changed(service, files);
+                Ok((Condition::Holds, None))
+            }
         }
     }
 
@@ -144,7 +174,7 @@ impl Machine {
 
     fn refuse_when_over(&self) -> Result<(), ErrorView> {
         match self.state {
-            SessionState::Stopping | SessionState::Ended | SessionState::Dead => {
+            SessionState::Draining | SessionState::Stopping | SessionState::Ended | SessionState::Dead => {
                 let message = format!("session {} is {}", self.name, self.state);
                 Err(refusal(ErrorCode::SessionEnded, message))
             }
@@ -157,9 +187,8 @@ impl Machine {
         let mut chosen = vec![false; self.replicas.len()];
         for target in targets {
             let mut found = false;
-            for (index, one) in self.replicas.iter().enumerate() {
-                let meant = one.plan.name.as_str() == target
-                    || self.plan.services[one.service].name.as_str() == target;
+            for (index, one) in self.replicas.iter().enumerate().filter(|(_, one)| one.is_member()) {
+                let meant = one.plan.name.as_str() == target || one.service.name.as_str() == target;
                 chosen[index] |= meant;
                 found |= meant;
             }
@@ -176,7 +205,7 @@ impl Machine {
         } else {
             format!("`{target}` is not the name of a replica or service")
         };
-        let names: Vec<&str> = self.replicas.iter().map(|one| one.plan.name.as_str()).collect();
+        let names: Vec<&str> = self.members().map(|one| one.plan.name.as_str()).collect();
         let mut error = refusal(ErrorCode::ReplicaNotFound, message);
         error.hints.push(if names.is_empty() {
             "the stack has no services".to_owned()
@@ -203,6 +232,8 @@ impl Machine {
 
     fn judge(&self, condition: &Condition) -> Option<Result<Answer, ErrorView>> {
         match condition {
+            Condition::Holds => Some(Ok(Answer::Holds)),
+            Condition::Changed { number, changes } => self.judge_change(*number, changes),
             Condition::Promises(promises) => self.judge_promises(promises),
             Condition::Replicas { replicas, wait_for } => self.judge_wait(*wait_for, replicas),
             Condition::Session(WaitFor::Ready) => match self.state {
@@ -282,7 +313,7 @@ impl Machine {
         }
     }
 
-    fn did_not(&self, replica: ReplicaIndex, why: &str) -> ErrorView {
+    pub(super) fn did_not(&self, replica: ReplicaIndex, why: &str) -> ErrorView {
         let one = &self.replicas[replica];
         let mut error = refusal(ErrorCode::SessionNotReady, format!("{}: {why}", one.plan.name));
         if !one.last_lines.is_empty() {
@@ -321,8 +352,9 @@ impl Machine {
     /// What has to end before the session is idle, each as words.
     fn under_way(&self) -> Vec<String> {
         let mut list = Vec::new();
-        for one in &self.replicas {
+        for one in self.replicas.iter().filter(|one| one.part != Part::Gone) {
             let what = match one.state {
+                _ if one.change != Turn::Over => "is changing",
                 ReplicaState::Pending => "has not started",
                 ReplicaState::Starting | ReplicaState::Running => "is starting",
                 ReplicaState::Stopping => "is stopping",
@@ -331,8 +363,9 @@ impl Machine {
             };
             list.push(format!("{} {what}", one.plan.name));
         }
-        for one in &self.tasks {
+        for one in self.tasks.iter().filter(|one| one.part != Part::Gone) {
             match one.state {
+                _ if one.is_due => list.push(format!("task {} is to run again", one.plan.name)),
                 TaskState::Pending => list.push(format!("task {} has not started", one.plan.name)),
                 TaskState::Running => list.push(format!("task {} is running", one.plan.name)),
                 TaskState::Succeeded | TaskState::Failed => {}
@@ -376,7 +409,9 @@ impl Machine {
                     format!("waited for {} in vain: {}", wait_word(wait_for), under_way.join(", ")),
                 )
             }
-            Condition::Promises(_) => refusal(ErrorCode::WaitTimedOut, "it took too long".to_owned()),
+            Condition::Promises(_) | Condition::Changed { .. } | Condition::Holds => {
+                refusal(ErrorCode::WaitTimedOut, "it took too long".to_owned())
+            }
         };
         self.effects.push(Effect::Answer { id, answer: Err(error) });
     }

@@ -49,6 +49,7 @@ fn service(name: &str, replicas: u16) -> ServicePlan {
         ports: Vec::new(),
         publish: Vec::new(),
         outputs: BTreeMap::new(),
+        watch: Vec::new(),
     }
 }
 
@@ -72,6 +73,27 @@ fn after_task(name: &str) -> Dependency {
     Dependency { on: UnitName::Task(TaskName::new(name).unwrap()), condition: Condition::Succeeded }
 }
 
+fn plan(services: Vec<ServicePlan>, tasks: Vec<TaskPlan>) -> Plan {
+    Plan {
+        stack: StackName::new("toy").unwrap(),
+        dir: PathBuf::from("/"),
+        filesystem: Filesystem::Host,
+        home: Home::Host,
+        limits: Limits::default(),
+        services,
+        tasks,
+        suites: Vec::new(),
+        isolation: Isolation::Sealed,
+        order: Vec::new(),
+        address: Ipv4Addr::new(10, 77, 0, 1),
+        prefix: 16,
+        command_env: BTreeMap::new(),
+        program_dirs: Vec::new(),
+        host_env: BTreeMap::new(),
+        host_services: Vec::new(),
+    }
+}
+
 /// A machine with its orders and answers collected, and the fold of everything that it said.
 struct World {
     machine: Machine,
@@ -86,23 +108,7 @@ struct World {
 
 impl World {
     fn new(services: Vec<ServicePlan>, tasks: Vec<TaskPlan>) -> Self {
-        let plan = Plan {
-            stack: StackName::new("toy").unwrap(),
-            dir: PathBuf::from("/"),
-            filesystem: Filesystem::Host,
-            home: Home::Host,
-            limits: Limits::default(),
-            services,
-            tasks,
-            suites: Vec::new(),
-            isolation: Isolation::Sealed,
-            order: Vec::new(),
-            address: Ipv4Addr::new(10, 77, 0, 1),
-            prefix: 16,
-            command_env: BTreeMap::new(),
-            program_dirs: Vec::new(),
-            host_services: Vec::new(),
-        };
+        let plan = plan(services, tasks);
         let id = SessionId::new("abcd-efg1").unwrap();
         let machine = Machine::new(Arc::new(plan), id, SessionName::new("toy").unwrap());
         let mut world = Self {
@@ -192,9 +198,18 @@ impl World {
         self.answers[&request].as_ref().unwrap_err().code
     }
 
+    /// Asks for the session to be as this says.
+    fn apply(&mut self, services: Vec<ServicePlan>, tasks: Vec<TaskPlan>) -> u64 {
+        self.ask(Ask::Apply { plan: Arc::new(plan(services, tasks)), dry: false })
+    }
+
     /// The machine's own state is what its events add up to.
     fn check_fold(&self) {
         let view = self.machine.view(0);
+        for name in self.folded.replicas.keys() {
+            let shown = view.services.values().flat_map(|service| &service.replicas);
+            assert!(shown.into_iter().any(|one| one.name == *name), "{name} is gone");
+        }
         assert_eq!(self.folded.state, Some(view.state));
         for one in view.services.values().flat_map(|service| &service.replicas) {
             let Some(folded) = self.folded.replicas.get(&one.name) else {
@@ -213,6 +228,8 @@ impl World {
         }
     }
 }
+
+mod changes;
 
 fn code(code: i32) -> Exit {
     Exit { code: Some(code), signal: None }
@@ -634,10 +651,19 @@ fn a_port_that_is_taken_later_is_a_failure_like_any_other() {
 
 /// Something that may happen next; which replica it concerns is the second number.
 fn step() -> impl Strategy<Value = (u8, usize)> {
-    (0..21u8, 0..4usize)
+    (0..22u8, 0..6usize)
 }
 
+/// The step that makes another stack of it; its second number is which.
+const APPLIES: u8 = 19;
+
 fn happens(world: &mut World, what: u8, replica: usize) {
+    if what == APPLIES {
+        // One of a few stacks, whatever is under way.
+        let (services, tasks) = toys(replica);
+        world.apply(services, tasks);
+        return;
+    }
     let generation = world.generation(replica);
     let alive = world.state(replica).is_alive();
     let has_pid = world.machine.replicas[replica].pid.is_some();
@@ -682,28 +708,47 @@ fn happens(world: &mut World, what: u8, replica: usize) {
             let port = "http".to_owned();
             world.report(Report::PortChanged { replica, generation, port, result });
         }
-        19 if has_pid => {
+        20 if has_pid => {
             let (why, last_lines) = ("sick".to_owned(), vec![]);
             world.report(Report::ReplicaUnwell { replica, generation, why, last_lines });
         }
-        20 if has_pid => world.report(Report::ReplicaWell { replica, generation }),
+        21 if has_pid => world.report(Report::ReplicaWell { replica, generation }),
         _ => {}
     }
 }
 
+/// Stacks that a session may be made after one another.
+fn toys(which: usize) -> (Vec<ServicePlan>, Vec<TaskPlan>) {
+    let mut api = service("api", [2, 3, 1, 2, 2, 2][which]);
+    api.boot = Boot::Serial;
+    api.after = vec![after_task("migrate")];
+    watched(&mut api, true);
+    let mut worker = service("worker", 1);
+    watched(&mut worker, false);
+    worker.restart = RestartPolicy::Always;
+    let mut db = service("db", 1);
+    if which == 3 {
+        db.replicas[0].env.insert("LOG".to_owned(), "debug".to_owned());
+        api.replicas[1].argv.push("more".to_owned());
+    }
+    let mut migrate = task("migrate", vec![after_service("db", Condition::Ready)]);
+    if which == 4 {
+        migrate.argv.push("again".to_owned());
+    }
+    let workers = if which == 5 { vec![] } else { vec![worker] };
+    ([vec![db, api], workers].concat(), vec![migrate])
+}
+
 proptest! {
     #[test]
-    fn whatever_happens_the_events_add_up_to_the_state(steps in prop::collection::vec(step(), 0..120)) {
-        let mut api = service("api", 2);
-        api.boot = Boot::Serial;
-        api.after = vec![after_task("migrate")];
-        watched(&mut api, true);
-        let mut worker = service("worker", 1);
-        watched(&mut worker, false);
-        worker.restart = RestartPolicy::Always;
-        let migrate = task("migrate", vec![after_service("db", Condition::Ready)]);
-        let mut world = World::new(vec![service("db", 1), api, worker], vec![migrate]);
+    fn whatever_happens_the_events_add_up_to_the_state(
+        is_ready in any::<bool>(),
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let (services, tasks) = toys(0);
+        let mut world = if is_ready { changes::ready(services, tasks) } else { World::new(services, tasks) };
         for (what, replica) in steps {
+            let replica = if what == APPLIES { replica } else { replica % world.machine.replicas.len() };
             // What has frozen was asked to; the backend says nothing unasked.
             if matches!(what, 6 | 7) && !world.machine.replicas[replica].freezing {
                 continue;

@@ -16,6 +16,8 @@ pub(super) struct RestartCycle {
     serving: Vec<u64>,
     /// The cycle after it will serve these.
     waiting: Vec<u64>,
+    /// Who asked last.
+    by: Option<Cause>,
     /// How many cycles were completed, and why the last one failed if it did.
     completed: u64,
     failure: Option<String>,
@@ -24,6 +26,10 @@ pub(super) struct RestartCycle {
 impl RestartCycle {
     pub(super) fn is_under_way(&self) -> bool {
         !self.serving.is_empty()
+    }
+
+    fn cause(&self) -> Cause {
+        self.by.unwrap_or(Cause::Command)
     }
 }
 
@@ -35,7 +41,7 @@ impl Machine {
             Verb::Term => Ok(self.term(replica)),
             Verb::Stop => Ok(self.stop(replica, by)),
             Verb::Start => Ok(self.start(replica, by)),
-            Verb::Restart => Ok(self.restart(replica)),
+            Verb::Restart => Ok(self.restart(replica, by)),
             Verb::Pause => self.pause(replica),
             Verb::Resume => self.resume(replica),
         }
@@ -121,10 +127,11 @@ impl Machine {
         Promise::up(replica, self.replicas[replica].generation, false)
     }
 
-    pub(super) fn restart(&mut self, replica: ReplicaIndex) -> Promise {
+    pub(super) fn restart(&mut self, replica: ReplicaIndex, by: Cause) -> Promise {
         self.next_restart_request += 1;
         let request = self.next_restart_request;
         let cycle = &mut self.replicas[replica].restart;
+        cycle.by = Some(by);
         let under_way = cycle.is_under_way();
         let merged_into = if under_way { cycle.waiting.first().copied() } else { None };
         let served_at = cycle.completed + if under_way { 2 } else { 1 };
@@ -143,11 +150,12 @@ impl Machine {
 
     fn begin_restart_cycle(&mut self, replica: ReplicaIndex) {
         self.give_up_policy_restart(replica);
+        let by = self.replicas[replica].restart.cause();
         match self.replicas[replica].state {
             // The first start is the restart that was asked for; one that stops is started when it has.
             ReplicaState::Pending | ReplicaState::Stopping => {}
-            ReplicaState::Exited | ReplicaState::Failed => self.start_replica(replica, Cause::Command),
-            _ => self.stop_now(replica, Cause::Command),
+            ReplicaState::Exited | ReplicaState::Failed => self.start_replica(replica, by),
+            _ => self.stop_now(replica, by),
         }
     }
 
@@ -157,7 +165,8 @@ impl Machine {
             return false;
         }
         if self.replicas[replica].end_expected {
-            self.start_replica(replica, Cause::Command);
+            let by = self.replicas[replica].restart.cause();
+            self.start_replica(replica, by);
         } else {
             let one = &self.replicas[replica];
             let exit = one.exit.clone().unwrap_or_default();
@@ -172,6 +181,7 @@ impl Machine {
 
     /// A cycle that fails is told to those it served and to nobody else; the next one runs all the same.
     pub(super) fn restart_cycle_failed(&mut self, replica: ReplicaIndex, why: &str) {
+        self.turn_failed(replica, why);
         self.complete_restart_cycle(replica, Some(why.to_owned()));
     }
 
@@ -294,7 +304,7 @@ impl Machine {
     }
 
     /// Somebody took the replica into their own hands: the restart policy stays out of it.
-    fn give_up_policy_restart(&mut self, replica: ReplicaIndex) {
+    pub(super) fn give_up_policy_restart(&mut self, replica: ReplicaIndex) {
         self.replicas[replica].cool_down = None;
         self.replicas[replica].policy_restarts = 0;
     }

@@ -6,6 +6,7 @@ use belljar_client::wire::{ReplicaView, ServiceView, SessionView, TaskView};
 
 use belljar_model::ReplicaState;
 
+use super::change::Part;
 use super::{Machine, Replica, Task};
 use crate::ports::Standing;
 
@@ -13,11 +14,13 @@ impl Machine {
     /// The session as it is now; `seq` is the last event's number.
     pub fn view(&self, seq: u64) -> SessionView {
         let mut services = BTreeMap::new();
-        for (index, service) in self.plan.services.iter().enumerate() {
+        // One that is being taken out is shown until it is gone.
+        let leaving = self.replicas.iter().filter(|one| one.part == Part::Leaving).map(|one| &*one.service);
+        for service in leaving.chain(&self.plan.services) {
             let replicas = self
                 .replicas
                 .iter()
-                .filter(|one| one.service == index)
+                .filter(|one| one.service.name == service.name && one.part != Part::Gone)
                 .map(|one| {
                     let only = service.replicas.len() == 1;
                     let published = self.openings.published_for(&service.name, Some(&one.plan.name), only);
@@ -30,7 +33,8 @@ impl Machine {
             let view = ServiceView { replicas, published, urls: urls.collect(), url };
             services.insert(service.name.clone(), view);
         }
-        let tasks = self.tasks.iter().map(|one| (one.plan.name.clone(), one.view())).collect();
+        let tasks = self.tasks.iter().filter(|one| one.part != Part::Gone);
+        let tasks = tasks.map(|one| (one.plan.name.clone(), one.view())).collect();
         SessionView {
             id: self.id.clone(),
             name: self.name.clone(),
@@ -44,13 +48,15 @@ impl Machine {
         }
     }
 
-    /// How each replica stands, in the order of the plan; nothing, where nobody comes in to any of them.
+    /// How each replica that there is stands; nothing, where nobody comes in to any of them.
     pub fn standings(&self) -> Vec<Standing> {
         let wanted = if self.openings.lead_anywhere() { self.replicas.as_slice() } else { &[] };
         wanted
             .iter()
+            // A new one is led to when it has become ready, and one that is to go is not any more.
+            .filter(|one| one.is_listed && one.is_member())
             .map(|one| Standing {
-                service: self.plan.services[one.service].name.clone(),
+                service: one.service.name.clone(),
                 replica: one.plan.name.clone(),
                 address: one.plan.address,
                 ports: one.plan.ports.clone(),

@@ -89,7 +89,7 @@ impl Command {
                 env.extend(spec.env);
                 env
             }
-            None => command_environment(spec.env, &shared.command_env(), shared.is_sealed()),
+            None => command_environment(spec.env, &shared.defined.command_env(), shared.is_sealed()),
         };
         let mut process = match spec.replica {
             Some(replica) => {

@@ -1,12 +1,14 @@
 //! The host's side of a session's init: questions with their answers, processes with their ends.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use belljar_sandbox::spec::{ExitStatus, Place, ProcessSpec, SocketSpec, Target};
-use belljar_sandbox::{Answer, Ask, Groups, Init, Message, Request, SandboxError};
+use belljar_sandbox::spec::{ExitStatus, Limits, Place, ProcessSpec, SocketSpec, Target};
+use belljar_sandbox::{Answer, Ask, Groups, Init, LimitError, Message, Request, SandboxError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use tokio::io::Interest;
@@ -196,6 +198,7 @@ impl Connection {
         // called as one of them is.
         let is_of_unit = spec.main || spec.place != Place::Session;
         let entrances = self.groups.entrances(is_of_unit.then_some(spec.hostname.as_str()));
+        let entrances = entrances.iter().map(|entrance| entrance.as_fd());
         let fds: Vec<BorrowedFd<'_>> =
             stdio.iter().chain(&listeners).map(OwnedFd::as_fd).chain(entrances).collect();
         match self.ask(Ask::Spawn(spec), &fds).await {
@@ -235,6 +238,26 @@ impl Connection {
             (Answer::Socket, mut fds) if fds.len() == 1 => Ok(fds.remove(0)),
             _ => Err(SandboxError::Protocol),
         }
+    }
+
+    /// Joins a new network to the session's, for the replica that comes after the last.
+    pub(crate) async fn add_replica(
+        &self,
+        network: OwnedFd,
+        address: Ipv4Addr,
+        prefix: u8,
+    ) -> Result<(), SandboxError> {
+        self.ask(Ask::AddReplica { address, prefix }, &[network.as_fd()]).await.map(drop)
+    }
+
+    /// Gives a generated file another text, in every place of the session.
+    pub(crate) async fn rewrite(&self, path: &Path, text: String) -> Result<(), SandboxError> {
+        self.ask(Ask::Rewrite { path: path.to_owned(), text }, &[]).await.map(drop)
+    }
+
+    /// Limits what a unit may use from its next start on.
+    pub(crate) fn limit(&self, unit: &str, limits: &Limits) -> Result<(), LimitError> {
+        self.groups.set(unit, limits)
     }
 
     /// The outer side of a new terminal of the session's.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use belljar_stack::plan::Plan;
@@ -21,7 +22,6 @@ impl Names {
     /// its own.
     pub(crate) fn of(plan: &Plan, session: &str) -> Self {
         let mut names: BTreeMap<String, Vec<Ipv4Addr>> = BTreeMap::new();
-        names.insert("localhost".to_owned(), vec![Ipv4Addr::LOCALHOST]);
         for service in &plan.services {
             for replica in &service.replicas {
                 names.entry(replica.name.to_string()).or_default().push(replica.address);
@@ -31,9 +31,20 @@ impl Names {
         for service in &plan.host_services {
             names.insert(service.name.to_string(), service.address.into_iter().collect());
         }
+        Self::with(names, session, plan.address)
+    }
+
+    /// These, and what every session has: itself, and the place where it is asked.
+    pub(crate) fn with(mut names: BTreeMap<String, Vec<Ipv4Addr>>, session: &str, address: Ipv4Addr) -> Self {
+        names.insert("localhost".to_owned(), vec![Ipv4Addr::LOCALHOST]);
         // A service that bears the session's name keeps it.
-        names.entry(session.to_owned()).or_insert_with(|| vec![plan.address]);
+        names.entry(session.to_owned()).or_insert_with(|| vec![address]);
         Self(names)
+    }
+
+    /// Whether somebody is called so.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// The text of /etc/hosts.
@@ -86,14 +97,15 @@ impl Names {
 const BREATH: Duration = Duration::from_millis(5);
 
 /// Answers until it is dropped, with its session.
-pub(crate) async fn serve(socket: UdpSocket, names: Names) {
+pub(crate) async fn serve(socket: UdpSocket, names: Arc<RwLock<Names>>) {
     let mut buffer = [0; 1500];
     loop {
         let Ok((count, from)) = socket.recv_from(&mut buffer).await else {
             tokio::time::sleep(BREATH).await;
             continue;
         };
-        if let Some(answer) = names.answer(&buffer[..count]) {
+        let answer = names.read().unwrap_or_else(PoisonError::into_inner).answer(&buffer[..count]);
+        if let Some(answer) = answer {
             // Whoever asked may be gone already; that concerns nobody else.
             let _ = socket.send_to(&answer, from).await;
         }

@@ -23,11 +23,11 @@ impl Shared {
     pub(super) fn change_port(&self, replica: ReplicaIndex, generation: u32, port: String) {
         let Some(ground) = &self.ground else { return };
         let _alone = self.changing.lock().expect("no panic while it is held");
-        let old = self.replica_plan(replica);
+        let old = self.defined.replica(replica);
         let from = old.ports.iter().find(|one| one.name == port).map_or(0, |one| one.port);
         let result = ground.exchange(&old.name, &port).map(|(to, plan)| {
             let plan = Arc::new(plan);
-            *self.plan.lock().expect("no panic while it is held") = Arc::clone(&plan);
+            self.defined.replan(&plan);
             (from, to, plan)
         });
         self.report(Report::PortChanged { replica, generation, port, result });

@@ -2,6 +2,7 @@
 
 mod command;
 mod connection;
+mod definitions;
 mod dns;
 mod etc;
 mod ground;
@@ -14,15 +15,15 @@ mod seal;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use belljar_client::wire::Stream;
 use belljar_model::event::Exit;
-use belljar_sandbox::SandboxError;
 use belljar_sandbox::spec::{Bind, ExitStatus, Place, ProcessSpec, SocketSpec, Target};
-use belljar_stack::plan::{Check, Plan, ReplicaPlan};
+use belljar_sandbox::{SandboxError, Zygote};
+use belljar_stack::plan::{Check, ReplicaPlan};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
@@ -33,10 +34,12 @@ use crate::backend::Backend;
 use crate::driver::Message;
 use crate::logs::{Log, Logs};
 use crate::machine::{Input, Order, ReplicaIndex, Report, TaskIndex};
+use crate::session;
 use crate::shared::{self, Ground, TakenPort};
 
 pub use command::{Command, CommandError, CommandSpec};
 pub(crate) use connection::Connection;
+pub(crate) use definitions::Definitions;
 pub(crate) use dns::Names;
 use ground::NoPort;
 use readiness::NotReady;
@@ -55,9 +58,11 @@ pub(crate) struct Native {
 
 /// What a session is given besides its connection and its logs.
 pub(crate) struct Setting {
-    pub(crate) plan: Arc<Plan>,
-    /// What every command gets on top of the plan's variables.
-    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) defined: Definitions,
+    /// Makes networks for replicas that come later.
+    pub(crate) zygote: Option<Arc<Zygote>>,
+    /// The stack's directory.
+    pub(crate) dir: PathBuf,
     /// In shared isolation, where it stands.
     pub(crate) ground: Option<Ground>,
     /// Where replicas' notification sockets are, as they see them.
@@ -69,12 +74,14 @@ pub(crate) struct Setting {
 /// What the tasks of one session share.
 pub(crate) struct Shared {
     pub(crate) connection: Arc<Connection>,
-    /// Planned anew where a port has changed.
-    plan: std::sync::Mutex<Arc<Plan>>,
+    /// What replicas and tasks are, from their next start on.
+    pub(crate) defined: Definitions,
+    /// Makes networks for replicas that come later.
+    zygote: Option<Arc<Zygote>>,
+    /// The stack's directory.
+    pub(crate) dir: PathBuf,
     /// One port is changed at a time: each plan then has all changes before it, and is told after them.
     changing: std::sync::Mutex<()>,
-    /// What every command gets on top of the plan's variables.
-    env: BTreeMap<String, String>,
     /// In shared isolation, its ports.
     ground: Option<Ground>,
     pub(crate) logs: Arc<Logs>,
@@ -97,6 +104,7 @@ struct LiveReplica {
     started: Instant,
     told: watch::Receiver<bool>,
     log: Arc<Log>,
+    plan: Arc<ReplicaPlan>,
     /// It is ready, or was.
     was_ready: Arc<AtomicBool>,
     /// A port of its that somebody else listens on.
@@ -110,12 +118,13 @@ impl Native {
         setting: Setting,
         reports: &mpsc::UnboundedSender<Message>,
     ) -> Self {
-        let Setting { plan, env, ground, notify_dir, hostname } = setting;
+        let Setting { defined, zygote, dir, ground, notify_dir, hostname } = setting;
         let shared = Arc::new(Shared {
             connection,
-            plan: std::sync::Mutex::new(plan),
+            defined,
+            zygote,
+            dir,
             changing: std::sync::Mutex::default(),
-            env,
             ground,
             logs,
             notify_dir,
@@ -125,6 +134,10 @@ impl Native {
             tasks: std::sync::Mutex::default(),
             pumps: watch::Sender::new(0),
         });
+        if shared.is_sealed() {
+            let hosts = Arc::clone(&shared);
+            tokio::spawn(async move { hosts.keep_hosts_file().await });
+        }
         let gone = Arc::clone(&shared);
         tokio::spawn(async move {
             let why = gone.connection.serve().await;
@@ -165,7 +178,10 @@ impl Backend for Native {
             Order::Signal { replica, signal } => {
                 let unit = self.shared.live(replica).map(|live| live.unit);
                 if let Some(unit) = unit {
+                    let names = self.shared.defined.names_told();
                     tokio::spawn(async move {
+                        // Nobody is led any more to one that goes, when it hears of it.
+                        shared.defined.names_written(names).await;
                         // It has ended where this fails, and that is reported by itself.
                         let _ = shared.connection.signal(Target::Unit(unit), signal).await;
                     });
@@ -205,6 +221,9 @@ impl Backend for Native {
                     });
                 }
             }
+            Order::DefineReplica { replica, plan } => shared.defined.define(replica, plan),
+            Order::DefineTask { task, plan } => shared.defined.define_task(task, plan),
+            Order::TellNames { names, command_env } => shared.defined.tell(names, command_env),
             Order::EndSession => self.shared.connection.kill(),
         }
     }
@@ -229,19 +248,40 @@ impl Shared {
         self.replicas.lock().expect("no panic while it is held").get(&replica).cloned()
     }
 
-    pub(crate) fn plan(&self) -> Arc<Plan> {
-        Arc::clone(&self.plan.lock().expect("no panic while it is held"))
+    /// What a replica's process was started from, else what it will be.
+    pub(crate) fn replica_plan(&self, replica: ReplicaIndex) -> Arc<ReplicaPlan> {
+        self.live(replica).map_or_else(|| self.defined.replica(replica), |live| live.plan)
     }
 
-    pub(crate) fn replica_plan(&self, replica: ReplicaIndex) -> ReplicaPlan {
-        self.plan().replicas().nth(replica).expect("the machine counts the same replicas").clone()
+    /// Writes the session's names into /etc/hosts whenever they change, the newest ones alone.
+    async fn keep_hosts_file(self: Arc<Self>) {
+        let mut told = self.defined.told();
+        while told.changed().await.is_ok() {
+            let number = *told.borrow_and_update();
+            let text = self.defined.hosts_file();
+            // The name server knows them already; without the session's init nobody looks them up.
+            let _ = self.connection.rewrite(Path::new("/etc/hosts"), text).await;
+            self.defined.wrote(number);
+        }
     }
 
-    /// What every command of the session gets on top of the caller's environment.
-    pub(crate) fn command_env(&self) -> BTreeMap<String, String> {
-        let mut env = self.plan().command_env.clone();
-        env.extend(self.env.clone());
-        env
+    /// Gives a replica its network and its limits, where it has come to a session that ran already.
+    async fn prepare_place(&self, replica: ReplicaIndex, plan: &ReplicaPlan) -> Result<(), String> {
+        let mut made = self.defined.places().lock().await;
+        while *made <= replica {
+            let zygote = self.zygote.clone().ok_or("there is nobody to make its network")?;
+            let network = tokio::task::spawn_blocking(move || zygote.network()).await;
+            let network = network.map_err(|error| error.to_string())?.map_err(explain)?;
+            let address = self.defined.replica(*made).address;
+            let joined = self.connection.add_replica(network, address, self.defined.prefix()).await;
+            joined.map_err(explain)?;
+            *made += 1;
+        }
+        if self.defined.is_new(replica) {
+            let limits = session::limits(plan.limits);
+            self.connection.limit(plan.name.as_str(), &limits).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// Whether its names, files and ports are its own.
@@ -252,7 +292,7 @@ impl Shared {
     /// The whole life of one generation of a replica.
     async fn run_replica(self: Arc<Self>, replica: ReplicaIndex, generation: u32) {
         let started = Instant::now();
-        let plan = self.replica_plan(replica);
+        let plan = self.defined.replica(replica);
         let log = match self.logs.open(plan.name.as_str()) {
             Ok(log) => Arc::new(log),
             Err(error) => {
@@ -267,6 +307,9 @@ impl Shared {
             why,
             last_lines: log.last_lines(),
         };
+        if let Err(why) = self.prepare_place(replica, &plan).await {
+            return self.report(refused(why));
+        }
         if let Err(error) = self.prepare_files(&plan) {
             return self.report(refused(format!("cannot prepare its files: {error}")));
         }
@@ -318,6 +361,7 @@ impl Shared {
             started,
             told,
             log: Arc::clone(&log),
+            plan: Arc::clone(&plan),
             was_ready: Arc::default(),
             taken: Arc::default(),
         };
@@ -522,7 +566,7 @@ impl Shared {
 
     async fn run_task(self: Arc<Self>, task: TaskIndex) {
         let started = Instant::now();
-        let plan = self.plan().tasks[task].clone();
+        let plan = self.defined.task(task);
         let refused = |why: String, last_lines| Report::TaskNotStarted { task, why, last_lines };
         let log = match self.logs.open(plan.name.as_str()) {
             Ok(log) => Arc::new(log),
@@ -562,8 +606,8 @@ impl Shared {
 }
 
 /// Answers the session's name queries until the session ends.
-pub(crate) async fn serve_names(socket: tokio::net::UdpSocket, sealed: Sealed) {
-    dns::serve(socket, sealed.names).await;
+pub(crate) async fn serve_names(socket: tokio::net::UdpSocket, names: Arc<RwLock<Names>>) {
+    dns::serve(socket, names).await;
 }
 
 /// Counts a pump for as long as it lives.

@@ -32,20 +32,15 @@ pub(crate) async fn probe(
     target: &str,
 ) -> Result<Vec<ProbeView>, ErrorView> {
     let mut probes = Vec::new();
-    let session = shared.plan();
-    for (index, plan) in session.replicas().enumerate() {
-        let service = plan.name.service();
-        if plan.name.as_str() != target && service.as_str() != target {
-            continue;
-        }
-        let replica =
-            view.services.get(&service).and_then(|one| one.replicas.iter().find(|one| one.name == plan.name));
-        if let Some(replica) = replica {
+    for replica in view.services.values().flat_map(|service| &service.replicas) {
+        let is_meant = replica.name.as_str() == target || replica.name.service().as_str() == target;
+        if let Some(index) = shared.defined.find(&replica.name).filter(|_| is_meant) {
             probes.push(one(shared, index, replica).await);
         }
     }
     if probes.is_empty() {
-        let names: Vec<String> = session.replicas().map(|one| one.name.to_string()).collect();
+        let replicas = view.services.values().flat_map(|service| &service.replicas);
+        let names: Vec<String> = replicas.map(|one| one.name.to_string()).collect();
         return Err(ErrorView {
             code: ErrorCode::ReplicaNotFound,
             message: format!("session {} has no replica or service `{target}`", view.name),

@@ -1,7 +1,5 @@
 //! From a plan to what the sandbox has to make.
 
-use std::path::PathBuf;
-
 use belljar_sandbox::spec::{Filesystem, NetworkSpec, SessionSpec};
 use belljar_stack::plan;
 
@@ -22,10 +20,6 @@ pub(crate) fn seal(config: &Config, processes: u32) -> std::io::Result<Sealed> {
     let names = Names::of(plan, config.name.as_str());
     let identity = belljar_sandbox::identity();
     let etc = etc::files(&names, plan.address, identity, &config.user)?;
-    let mut keep_if_present: Vec<PathBuf> = config.visible.clone();
-    keep_if_present.extend(plan.program_dirs.iter().cloned());
-    // `${session.dir}`, wherever it lies.
-    keep_if_present.push(config.dir.clone());
     let spec = SessionSpec {
         hostname: config.name.to_string(),
         network: network(plan),
@@ -39,7 +33,7 @@ pub(crate) fn seal(config: &Config, processes: u32) -> std::io::Result<Sealed> {
             plan::Home::Private => Some(config.user.home.clone()),
         },
         keep: vec![plan.dir.clone()],
-        keep_if_present,
+        keep_if_present: config.shown(),
         writable: config.own_dirs(),
         concealed: config.concealed.clone(),
         processes,

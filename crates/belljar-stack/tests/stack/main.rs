@@ -2,6 +2,7 @@
 
 mod arbitrary;
 mod documents;
+mod edits;
 mod fault_parts;
 mod fault_references;
 mod fault_shapes;

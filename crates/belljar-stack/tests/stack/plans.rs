@@ -167,6 +167,7 @@ fn the_whole_example() {
                     "url": "postgres://postgres@db:5432/pods",
                     "user": "postgres",
                 },
+                watch: [],
             },
             ServicePlan {
                 name: ServiceName(
@@ -283,6 +284,7 @@ fn the_whole_example() {
                     "route": "nats://bus:6222",
                     "url": "nats://bus:4222",
                 },
+                watch: [],
             },
             ServicePlan {
                 name: ServiceName(
@@ -480,6 +482,7 @@ fn the_whole_example() {
                 outputs: {
                     "url": "http://api:8080",
                 },
+                watch: [],
             },
         ],
         tasks: [
@@ -601,6 +604,10 @@ fn the_whole_example() {
         program_dirs: [
             "/opt/bin",
         ],
+        host_env: {
+            "HOME": "/home/ada",
+            "PATH": "/usr/bin:/bin",
+        },
         host_services: [],
     }
     "#);

@@ -1,5 +1,6 @@
 //! The state directory as several processes see it.
 
+mod by_stack;
 mod cleaning;
 mod damage;
 mod leases;

@@ -62,6 +62,9 @@ pub(crate) fn sentence(event: &Event) -> String {
         }
         let value = match value {
             serde_json::Value::String(text) => text.clone(),
+            serde_json::Value::Array(list) if !list.iter().all(serde_json::Value::is_string) => {
+                value.to_string()
+            }
             serde_json::Value::Array(lines) => {
                 let lines: Vec<&str> = lines.iter().filter_map(|line| line.as_str()).collect();
                 format!("\n              | {}", lines.join("\n              | "))

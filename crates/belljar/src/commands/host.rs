@@ -4,12 +4,13 @@
 //! Until `up` has said that it wants to keep the session, the end of our standard input ends it: an `up` that
 //! is interrupted, or killed, leaves nothing behind.
 
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use belljar_client::wire::{ErrorView, SessionView};
 use belljar_model::{ErrorCode, Event, EventKind, ExitCode, SessionName};
 use belljar_sandbox::Zygote;
+use belljar_stack::Given;
 use belljar_store::{NameWish, SessionKind};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
@@ -26,12 +27,17 @@ pub(crate) struct Args {}
 /// What `up` asks for: the first line of our standard input.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Asked {
-    pub(crate) stack_file: PathBuf,
+    pub(crate) given: Given,
     /// Exactly this name, else one like the directory's.
     pub(crate) name: Option<SessionName>,
     /// `--metrics`, with its port, or 0 for any.
     #[serde(default)]
     pub(crate) metrics: Option<u16>,
+    /// `up` stays, and when it goes without a word the session ends with it.
+    pub(crate) attach: bool,
+    pub(crate) watch: bool,
+    /// How long the session has to live once it is ready.
+    pub(crate) ttl_ms: Option<u64>,
     /// However tight, else what the stack says.
     pub(crate) isolation: Option<isolation::Word>,
 }
@@ -58,20 +64,25 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>) -> Result<ExitCode> {
         return Ok(ExitCode::INTERRUPTED);
     };
     let asked: Asked = serde_json::from_str(&first).map_err(internal)?;
+    let (attach, ttl_ms) = (asked.attach, asked.ttl_ms);
     let hosted = match start(app, zygote, asked).await {
         Ok(hosted) => hosted,
         Err(error) => return failed(&error),
     };
     let ready = match until_ready(&hosted, &mut input).await {
-        // Where nobody is left to be told, nobody wants to keep it.
-        Ok(view) => tell(&Told::Ready(Box::new(view))).map_err(|_| None),
+        Ok(view) => match prepare(&hosted, ttl_ms).await {
+            // Where nobody is left to be told, nobody wants to keep it.
+            Ok(()) => tell(&Told::Ready(Box::new(view))).map_err(|_| None),
+            Err(error) => Err(Some(error)),
+        },
         Err(why) => Err(why),
     };
     match ready {
         Ok(()) => {}
         Err(Some(error)) => {
             let result = failed(&error);
-            hosted.settle(app, true)?;
+            // It has ended already where it did not become ready.
+            hosted.end(app, "it could not be carried on", true).await?;
             return result;
         }
         // `up` is gone: so are we.
@@ -80,8 +91,11 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>) -> Result<ExitCode> {
             return Ok(ExitCode::INTERRUPTED);
         }
     }
+    if attach {
+        return carry(app, hosted, Some(input)).await;
+    }
     match input.next_line().await {
-        Ok(Some(line)) if line == KEEP => carry(app, hosted).await,
+        Ok(Some(line)) if line == KEEP => carry(app, hosted, None).await,
         _ => {
             hosted.discard(app, "interrupted while it started").await?;
             Ok(ExitCode::INTERRUPTED)
@@ -89,15 +103,24 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>) -> Result<ExitCode> {
     }
 }
 
+/// What `up` asked for besides is so when it hears of the session.
+async fn prepare(hosted: &Hosted, ttl_ms: Option<u64>) -> Result<()> {
+    hosted.session.watches().await;
+    match ttl_ms {
+        Some(ttl_ms) => Ok(hosted.session.expire(Duration::from_millis(ttl_ms)).await?),
+        None => Ok(()),
+    }
+}
+
 async fn start(app: &App, zygote: &Arc<Zygote>, asked: Asked) -> Result<Hosted> {
-    let stack = App::stack(&asked.stack_file)?;
+    let stack = asked.given.parse()?;
     let name = match asked.name {
         Some(name) => NameWish::Exactly(name),
         None => NameWish::Like(hosting::name_like(stack.dir())),
     };
-    let Asked { stack_file, metrics, isolation, .. } = asked;
-    let isolation = isolation.map(Into::into);
-    let launch = Launch { stack_file, stack, name, kind: SessionKind::Up, metrics, isolation };
+    let Asked { given, metrics, isolation, watch, .. } = asked;
+    let (stack_file, isolation) = (given.file.path, isolation.map(Into::into));
+    let launch = Launch { stack_file, stack, name, kind: SessionKind::Up, metrics, watch, isolation };
     // Where nobody listens any more, that is found out later.
     let note = |text: &str| drop(tell(&Told::Note(text.to_owned())));
     hosting::launch(app, zygote, launch, note).await
@@ -138,14 +161,31 @@ async fn tell_events(hosted: &Hosted) -> std::result::Result<(), Option<CliError
     Ok(())
 }
 
-/// Until somebody ends it.
-async fn carry(app: &App, hosted: Hosted) -> Result<ExitCode> {
+/// Until somebody ends it. As long as `up` is attached, its end is the session's, unless it says otherwise.
+async fn carry(app: &App, hosted: Hosted, mut attached: Option<Lines<BufReader<Stdin>>>) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let handle = hosted.session.handle().clone();
-    tokio::select! {
-        _ = handle.ended() => {}
-        asked = signals.next() => {
-            hosted.session.end(&format!("its host process was told to end ({asked:?})")).await;
+    loop {
+        let word = async {
+            match &mut attached {
+                Some(input) => input.next_line().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = handle.ended() => break,
+            asked = signals.next() => {
+                hosted.session.end(&format!("its host process was told to end ({asked:?})")).await;
+                break;
+            }
+            word = word => {
+                let stays = matches!(word, Ok(Some(line)) if line == KEEP);
+                attached = None;
+                if !stays {
+                    hosted.session.end_in_order("whom it was attached to has gone").await;
+                    break;
+                }
+            }
         }
     }
     hosted.end(app, "ended", true).await?;

@@ -1,12 +1,13 @@
 //! `ls`: the sessions of this state directory. Reading changes nothing.
 
+use std::path::Path;
 use std::time::Duration;
 
-use belljar_model::ExitCode;
+use belljar_model::{ExitCode, SessionState};
 use belljar_store::SessionRecord;
 use serde_json::json;
 
-use crate::app::App;
+use crate::app::{App, user_name};
 use crate::error::Result;
 use crate::printer::table;
 
@@ -24,7 +25,7 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<ExitCode> {
         for record in store.sessions()? {
             let state = record.liveness()?.state();
             // A dead one is shown until it is cleaned: somebody should know.
-            if args.all || state != belljar_model::SessionState::Ended {
+            if args.all || state != SessionState::Ended {
                 sessions.push((record, state));
             }
         }
@@ -37,7 +38,9 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<ExitCode> {
                     "id": record.id, "name": record.name, "stack": record.stack, "state": state,
                     "directory": record.origin, "stack_file": record.stack_file,
                     "owner_uid": record.owner_uid, "host_pid": record.host_pid,
+                    "owner": user_name(record.owner_uid), "worktree": worktree(&record.origin),
                     "created_ms": record.created_ms, "ended_ms": record.ended_ms,
+                    "expires_ms": record.expires_ms().ok().flatten(), "left_ms": left_ms(app, record, *state),
                     "age_ms": age_ms(app, record), "session_dir": record.dir.root(),
                 })
             })
@@ -55,16 +58,33 @@ pub(crate) fn run(app: &App, args: &Args) -> Result<ExitCode> {
                 app.printer.state(state.as_str()),
                 record.stack.to_string(),
                 coarse(age),
+                left_ms(app, record, *state).map_or_else(String::new, |ms| coarse(Duration::from_millis(ms))),
+                user_name(record.owner_uid).unwrap_or_else(|| record.owner_uid.to_string()),
                 record.origin.display().to_string(),
             ]
         })
         .collect();
-    app.printer.out(&table(&["NAME", "ID", "STATE", "STACK", "AGE", "DIRECTORY"], &rows))?;
+    app.printer.out(&table(&["NAME", "ID", "STATE", "STACK", "AGE", "LEFT", "OWNER", "DIRECTORY"], &rows))?;
     Ok(ExitCode::OK)
 }
 
 fn age_ms(app: &App, record: &SessionRecord) -> i64 {
     (app.now_ms() - record.created_ms).max(0)
+}
+
+/// How long a live session has to live, where it was told.
+fn left_ms(app: &App, record: &SessionRecord, state: SessionState) -> Option<u64> {
+    if matches!(state, SessionState::Ended | SessionState::Dead) {
+        return None;
+    }
+    // What a session is does not hang on it: a damaged one shows none.
+    let expires_ms = record.expires_ms().ok().flatten()?;
+    Some(u64::try_from(expires_ms - app.now_ms()).unwrap_or_default())
+}
+
+/// The checkout that a directory belongs to: the nearest one upward that git knows.
+fn worktree(dir: &Path) -> Option<&Path> {
+    dir.ancestors().find(|dir| dir.join(".git").exists())
 }
 
 /// An age to the second is as fine as anybody reads it.

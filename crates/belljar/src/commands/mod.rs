@@ -2,6 +2,7 @@
 
 mod always;
 mod bundle;
+mod changes;
 mod check;
 mod clean;
 mod completions;
@@ -23,6 +24,7 @@ pub(crate) mod ps;
 mod recipes;
 mod relay;
 mod run;
+mod scale;
 mod schema;
 mod stack_args;
 mod test;
@@ -45,10 +47,12 @@ use crate::error::Result;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start a session, wait until it is ready, and leave it running
+    /// Start a session and leave it running; where one runs, make it what its stack says now
     Up(up::Args),
     /// End sessions
     Down(down::Args),
+    /// Give services other numbers of replicas while their session runs
+    Scale(scale::Args),
     /// List sessions
     Ls(ls::Args),
     /// Show the replicas and tasks of a session
@@ -167,6 +171,7 @@ async fn run_without_sessions(command: &Command, app: &App) -> Result<ExitCode> 
     match command {
         Command::Up(args) => up::run(app, args).await,
         Command::Down(args) => down::run(app, args).await,
+        Command::Scale(args) => scale::run(app, args).await,
         Command::Ls(args) => ls::run(app, args),
         Command::Ps(args) => ps::run(app, args).await,
         Command::Logs(args) => logs::run(app, args).await,

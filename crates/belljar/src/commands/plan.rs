@@ -25,12 +25,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(app: &App, args: &Args) -> Result<ExitCode> {
     let (_, plan) = planned(app, &args.file, args.stack.as_ref())?;
-    if app.printer.json {
-        app.printer.document(&document(&plan))?;
-    } else {
-        app.printer.out(&render(&plan))?;
-    }
+    show(app, &plan)?;
     Ok(ExitCode::OK)
+}
+
+pub(crate) fn show(app: &App, plan: &Plan) -> Result<()> {
+    if app.printer.json { app.printer.document(&document(plan)) } else { app.printer.out(&render(plan)) }
 }
 
 fn render(plan: &Plan) -> String {

@@ -51,7 +51,8 @@ pub(crate) async fn run(app: &App, zygote: &Arc<Zygote>, args: &Args) -> Result<
         None => NameWish::Like(hosting::name_like(stack.dir())),
     };
     let isolation = args.isolation.isolation.map(Into::into);
-    let launch = Launch { stack_file, stack, name, kind: SessionKind::Run, metrics: None, isolation };
+    let kind = SessionKind::Run;
+    let launch = Launch { stack_file, stack, name, kind, metrics: None, watch: false, isolation };
     let hosted = hosting::launch(app, zygote, launch, |note| app.printer.note(note)).await?;
     let ready = tokio::select! {
         ready = hosted.session.ready() => ready,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use belljar_stack::Stack;
+use belljar_stack::{Edits, Stack};
 
 use crate::app::App;
 use crate::error::Result;
@@ -20,6 +20,41 @@ impl StackArgs {
         let file = app.stack_file(self.file.as_deref().or(positional.map(PathBuf::as_path)))?;
         let stack = App::stack(&file)?;
         Ok((file, stack))
+    }
+}
+
+/// What is said of a stack besides its file.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct EditArgs {
+    /// Give a key of the stack another value: its dotted path, and TOML or else a string
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Give a service this many replicas
+    #[arg(long = "replicas", value_name = "SERVICE=N")]
+    replicas: Vec<String>,
+    /// Run another program in place of the first word of a service's `run`
+    #[arg(long = "override", value_name = "SERVICE=PATH")]
+    programs: Vec<String>,
+    /// Start the services and tasks of this profile too
+    #[arg(long = "profile", value_name = "NAME")]
+    profiles: Vec<String>,
+}
+
+impl EditArgs {
+    /// Paths are those of the caller.
+    pub(crate) fn edits(&self, app: &App) -> Edits {
+        let absolute = |text: &String| match text.split_once('=') {
+            Some((service, path)) if !path.is_empty() => {
+                format!("{service}={}", app.cwd.join(path).display())
+            }
+            _ => text.clone(),
+        };
+        Edits {
+            set: self.set.clone(),
+            replicas: self.replicas.clone(),
+            programs: self.programs.iter().map(absolute).collect(),
+            profiles: self.profiles.clone(),
+        }
     }
 }
 

@@ -5,8 +5,8 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use belljar_sandbox::spec::{ExitStatus, Place, SocketSpec};
-use belljar_sandbox::{Ask, SandboxError, Zygote, is_listening};
+use belljar_sandbox::spec::{ExitStatus, Place, SocketSpec, Target};
+use belljar_sandbox::{Answer, Ask, SandboxError, Zygote, is_listening};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
@@ -18,6 +18,8 @@ pub(super) const CASES: &[(&str, Case)] = &[
     ("a network has nothing in it but its own", own_network),
     ("sessions do not see each other", apart),
     ("a listener is seen when it listens, and not before", listening),
+    ("a replica comes to a session that runs, and names follow", joins),
+    ("a session without replicas gets some", first_joins),
     ("sockets are made where they are asked for", sockets),
     ("a service of the host has a network with nothing else in it", host_services),
     ("a datagram socket takes what a replica sends", datagrams),
@@ -46,6 +48,62 @@ fn reach(zygote: &Zygote) {
         let (_, status) = session.run(process(Place::Replica(1), &fixture(&["fetch", "127.0.0.1", "80"])));
         assert_ne!(status, ExitStatus::Code(0));
     }
+}
+
+fn joins(zygote: &Zygote) {
+    let session = Session::new(zygote, &spec(1));
+    let mut server = session.replica(0, &fixture(&["serve", "80"]));
+    assert_eq!(server.line(), "listening");
+    let hardware = || session.sh_in(Place::Session, "cat /sys/class/net/belljar/address");
+    let before = hardware();
+    join(zygote, &session, 1);
+    let mut late = session.replica(1, &fixture(&["serve", "80"]));
+    assert_eq!(late.line(), "listening");
+    for (place, to, from) in [
+        (Place::Replica(1), "10.9.0.2", "10.9.0.3"),
+        (Place::Replica(0), "10.9.0.3", "10.9.0.2"),
+        (Place::Session, "10.9.0.3", "10.9.0.1"),
+    ] {
+        let (greeting, status) = session.run(process(place, &fixture(&["fetch", to, "80"])));
+        assert_eq!((greeting, status), (format!("hello {from}"), ExitStatus::Code(0)));
+    }
+    // Else what the others remember of it would lead nowhere; a few more make it likely that one is lower.
+    (2..10).for_each(|replica| join(zygote, &session, replica));
+    assert_eq!(hardware(), before);
+    let rewrite = |path: &str, text: &str| session.ask(Ask::Rewrite { path: path.into(), text: text.into() });
+    for text in ["10.9.0.2 db\n10.9.0.3 db-2\n", "10.9.0.2 db\n"] {
+        assert_eq!(rewrite("/etc/hosts", text), Ok(Answer::Done));
+        for place in [Place::Session, Place::Replica(0), Place::Replica(1)] {
+            assert_eq!(session.sh_in(place, "cat /etc/hosts"), text.trim_end());
+        }
+    }
+    assert_eq!(rewrite("/etc/passwd", ""), Err(SandboxError::Protocol), "only what was generated");
+    // What is killed in a new place is what runs there.
+    assert_eq!(session.ask(Ask::KillAll(Target::Replica(1))), Ok(Answer::Done));
+    let (_, status) = session.run(process(Place::Session, &fixture(&["fetch", "10.9.0.3", "80"])));
+    assert_ne!(status, ExitStatus::Code(0));
+    let (greeting, _) = session.run(process(Place::Session, &fixture(&["fetch", "10.9.0.2", "80"])));
+    assert_eq!(greeting, "hello 10.9.0.1");
+}
+
+fn first_joins(zygote: &Zygote) {
+    let session = Session::new(zygote, &spec(0));
+    for replica in 0..2 {
+        join(zygote, &session, replica);
+    }
+    let mut server = session.replica(0, &fixture(&["serve", "80"]));
+    assert_eq!(server.line(), "listening");
+    let (greeting, _) = session.run(process(Place::Replica(1), &fixture(&["fetch", "10.9.0.2", "80"])));
+    assert_eq!(greeting, "hello 10.9.0.3");
+    let (greeting, _) = session.run(process(Place::Session, &fixture(&["fetch", "10.9.0.2", "80"])));
+    assert_eq!(greeting, "hello 10.9.0.1");
+}
+
+fn join(zygote: &Zygote, session: &Session, replica: u8) {
+    let network = zygote.network().unwrap();
+    let ask = Ask::AddReplica { address: address(replica), prefix: 24 };
+    let asked = session.send(ask, &[network.as_fd()]);
+    assert_eq!(session.answer(asked).unwrap().0, Answer::Done);
 }
 
 fn own_network(zygote: &Zygote) {
