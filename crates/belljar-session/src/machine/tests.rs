@@ -663,7 +663,7 @@ proptest! {
         let (services, tasks) = toys(0);
         let mut world = if is_ready { changes::ready(services, tasks) } else { World::new(services, tasks) };
         for (what, replica) in steps {
-            let replica = if what == 17 { replica } else { replica % world.machine.replicas.len() };
+            let replica = if what == 19 { replica } else { replica % world.machine.replicas.len() };
             // What has frozen was asked to; the backend says nothing unasked.
             if matches!(what, 6 | 7) && !world.machine.replicas[replica].freezing {
                 continue;
