@@ -59,6 +59,26 @@ fn stack(env: &TestEnv, to: &str) {
 }
 
 #[test]
+fn services_that_come_later_reach_it_too() {
+    let env = world!();
+    let server = Server::start("127.0.0.1:0", "registry").unwrap();
+    let port = server.port();
+    // The first of its network, but for what stands for the host.
+    env.stack(&format!(
+        "host_services = {{ registry = \"127.0.0.1:{port}\" }}\n[task.once]\nrun = \"true\"\n"
+    ));
+    env.up();
+    stack(&env, &format!("127.0.0.1:{port}"));
+    env.up();
+    env.run("scale api=2").ok();
+    for place in ["", "api-1", "api-2"] {
+        let get = |url: &str| env.run(&format!("exec {place} -- {{fixture}} get {url}")).ok();
+        get(&format!("http://registry:{port}/")).prints_exactly("registry\n");
+        get("http://api-2/");
+    }
+}
+
+#[test]
 fn the_port_that_is_named_is_reached_and_no_other() {
     let env = world!();
     let (server, other) =

@@ -19,6 +19,7 @@ const NOT_FROM_OUTSIDE: &[(ErrorCode, &str)] = &[
     (ErrorCode::Unsupported, "it takes a machine without control groups"),
     (ErrorCode::SandboxRefused, "it takes a machine that refuses namespaces"),
     (ErrorCode::ReplicaNotListening, "the gateway answers it to HTTP clients; publish.rs asks for it there"),
+    (ErrorCode::ChangeOvertaken, "it takes two changes at once; up_changes.rs makes them"),
     (ErrorCode::PortsExhausted, "which ports are free differs; shared_ports.rs takes all there are"),
     (ErrorCode::PortRefused, "it takes an ordinary user and a port below 1024; root is refused none"),
     (ErrorCode::SessionNotOwned, "it takes two users and one state directory"),
@@ -53,6 +54,23 @@ fn a_server_that_dies_at_its_start() {
         no-config-found
     hint: `belljar logs -s ID` shows all that was said
     (session-not-ready)
+    ");
+}
+
+#[test]
+fn a_change_that_a_running_session_cannot_take_over() {
+    let env = world!();
+    let service = "[service.web]\nrun = \"sleep 1000\"\n";
+    env.stack(service);
+    env.run("up").ok();
+    env.stack(&format!("filesystem = \"ro\"\n{service}"));
+    assert_snapshot!(env.run("up").shown(), @r"
+    exit: 7
+    --- stdout
+    --- stderr
+    error: filesystem of the stack has changed, which session project cannot take over while it runs
+    hint: `belljar down project` ends it; `belljar up` then starts it as the file says
+    (change-needs-down)
     ");
 }
 

@@ -314,6 +314,41 @@ fn two_sessions_of_one_stack_are_beside_each_other() {
 }
 
 #[test]
+fn a_session_keeps_its_stack_and_its_replicas() {
+    let env = TestEnv::new();
+    env.stack(WEB);
+    env.run("up --isolation shared").ok();
+    let before = env.ps();
+    let refused = |words: &str| {
+        let said = env.run(&format!("{words} --json")).json_error(ErrorCode::Unsupported);
+        assert!(said.contains("is in shared isolation"), "{words}: {said}");
+        env.run(words).complains(&["belljar down", "belljar up"]);
+        assert_eq!(env.ps(), before, "{words}");
+    };
+    refused("scale web=3");
+    refused("scale web=1");
+    refused("up --replicas web=3");
+    refused("up --plan --set service.web.env.LOG=debug");
+    env.stack(&format!("{WEB}\n[service.late]\nrun = \"{{fixture}} stay\"\n"));
+    refused("up");
+    refused("up --plan");
+    // What changes nothing of the stack is no matter of isolation.
+    env.stack(WEB);
+    env.run("up --plan").ok().prints(&["nothing would change"]);
+    env.run("up").ok().complains(&["is ready already"]);
+    env.run("up --ttl 1h").ok().complains(&["it ends by itself in 1h"]);
+    assert_eq!(env.ps()["services"], before["services"]);
+    env.run("down").ok();
+    env.run("up --isolation shared --replicas web=3").ok();
+    assert_eq!(env.replica("web-3")["state"], "ready");
+    // Nothing is leased for what is only looked at.
+    env.run("down").ok();
+    env.run("up --dry-run --isolation shared --metrics --replicas web=3")
+        .ok()
+        .prints(&["web-3 at 127.0.0.1"]);
+}
+
+#[test]
 fn a_limit_is_carried_out_or_an_error() {
     let env = TestEnv::new();
     env.stack("[service.web]\nrun = \"{fixture} stay\"\nlimits = { pids = 50 }\n");

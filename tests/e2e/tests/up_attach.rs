@@ -43,13 +43,13 @@ fn a_table_shows_every_replica_and_ctrl_c_ends_the_session_in_order() {
     env.run("start api-2").ok();
     env.run("scale api=3").ok();
     terminal.until_shows("10.77.2.3:8080");
-    belljar_e2e::eventually("api-2 has one restart in the table", belljar_e2e::LONG, || {
+    let shown = belljar_e2e::eventually("api-2 has one restart in the table", belljar_e2e::LONG, || {
         let table = table(&terminal.text());
         let line = table.lines().find(|line| line.starts_with("api-2"))?.to_owned();
         let cells: Vec<_> = line.split_whitespace().collect();
-        (cells[1] == "ready" && cells[3] == "1" && table.contains("q leaves")).then_some(())
+        let is_whole = table.contains("q leaves") && !table.contains("starting");
+        (cells[1] == "ready" && cells[3] == "1" && is_whole).then_some(table)
     });
-    let shown = table(&terminal.text());
     assert!(shown.starts_with("project (") && shown.contains("ends by itself in 59m"), "{shown}");
     assert!(shown.contains("NAME   STATE  SINCE  RESTARTS  ADDRESS"), "{shown}");
     assert!(shown.contains("listening on 0.0.0.0:8080"), "{shown}");

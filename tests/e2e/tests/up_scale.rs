@@ -1,6 +1,10 @@
 //! `scale` and `up --replicas`: replicas come and go while their session runs and takes traffic.
 
-use belljar_e2e::{TestEnv, world};
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use belljar_e2e::{LONG, TestEnv, world};
 use belljar_model::{ErrorCode, EventKind, Folded};
 use serde_json::{Value, json};
 
@@ -140,6 +144,50 @@ fn who_asks_a_service_by_its_name_is_led_to_ready_replicas_alone() {
     env.run("scale web=4").ok();
     fs_err::write(&until, "").unwrap();
     asking.finish().ok();
+}
+
+/// Who answers at a port of the host that is published.
+fn who_answers(port: u64) -> Result<String, String> {
+    let address = format!("127.0.0.1:{port}");
+    let asked = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(&address)?;
+        stream.set_read_timeout(Some(LONG))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = asked().map_err(|error| error.to_string())?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("it is cut off")?;
+    if head.contains(" 200 ") { Ok(body.to_owned()) } else { Err(answer) }
+}
+
+#[test]
+fn the_published_port_of_a_service_leads_to_the_replicas_that_there_are() {
+    let env = world!();
+    env.stack(
+        "[service.api]\nrun = \"{fixture} http --port 80 --name ${self.name}\"\nports = { http = 80 }\n\
+         publish = [\"http\"]\n",
+    );
+    env.up();
+    let published = || env.ps()["services"]["api"]["published"]["http"].as_u64().expect("a port");
+    let port = published();
+    let answers = |count: usize| -> BTreeSet<String> {
+        (0..count).map(|_| who_answers(port).expect("an answer")).collect()
+    };
+    assert_eq!(answers(2), BTreeSet::from(["api-1".to_owned()]));
+    env.run("scale api=3").ok();
+    assert_eq!(answers(6), ["api-1", "api-2", "api-3"].map(str::to_owned).into());
+    assert_eq!(published(), port);
+    assert_eq!(
+        env.replica("api-2")["published"],
+        json!({}),
+        "numbers of their own are for those of the start"
+    );
+    env.run("scale api=1").ok();
+    assert_eq!(answers(6), BTreeSet::from(["api-1".to_owned()]));
+    env.run("scale api=2").ok();
+    assert_eq!(answers(4), ["api-1", "api-2"].map(str::to_owned).into());
 }
 
 #[test]
