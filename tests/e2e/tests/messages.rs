@@ -19,7 +19,7 @@ const NOT_FROM_OUTSIDE: &[(ErrorCode, &str)] = &[
     (ErrorCode::Unsupported, "it takes a machine without control groups"),
     (ErrorCode::SandboxRefused, "it takes a machine that refuses namespaces"),
     (ErrorCode::ReplicaNotListening, "the gateway answers it to HTTP clients; publish.rs asks for it there"),
-    (ErrorCode::ChangeOvertaken, "it takes two changes at once; up_changes.rs makes them"),
+    (ErrorCode::ChangeOvertaken, "it takes two changes at once; the tests of the state machine make them"),
     (ErrorCode::PortsExhausted, "which ports are free differs; shared_ports.rs takes all there are"),
     (ErrorCode::PortRefused, "it takes an ordinary user and a port below 1024; root is refused none"),
     (ErrorCode::SessionNotOwned, "it takes two users and one state directory"),
