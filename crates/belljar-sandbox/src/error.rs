@@ -53,6 +53,8 @@ impl SandboxError {
         match self {
             Self::CommandNotFound { .. } => ErrorCode::CommandNotFound,
             Self::NotExecutable { .. } => ErrorCode::CommandNotExecutable,
+            // Nothing refused anything: whoever would have done it was killed.
+            Self::Gone => ErrorCode::SessionEnded,
             _ => ErrorCode::SandboxRefused,
         }
     }

@@ -425,7 +425,9 @@ impl ServicePlan {
     /// The URL of one of its ports inside, where it is known what is spoken there: by what the service gives of
     /// itself, by its own check, or by the port's name.
     pub fn url_of(&self, port: &PortPlan) -> Option<String> {
-        let address = format!("{}:{}", self.name, port.port);
+        let host = self.replicas.first().map(|one| one.address).filter(Ipv4Addr::is_loopback);
+        let host = host.map_or_else(|| self.name.to_string(), |host| host.to_string());
+        let address = format!("{host}:{}", port.port);
         let own = self.outputs.get("url").into_iter().chain(self.outputs.values());
         let mut given = own.filter(|url| authority(url) == Some(&address));
         if let Some(url) = given.next() {

@@ -28,8 +28,12 @@ impl<'a> Planner<'a> {
             self.fault_at(&publish.port.place, message, "only a port of the service can be published", help);
             return None;
         };
-        let port =
-            PortPlan { name: name.clone(), port: port.port, protocol: port.protocol, listen: port.listen };
+        let port = PortPlan {
+            name: name.clone(),
+            port: self.port_of(service, 1, port),
+            protocol: port.protocol,
+            listen: port.listen,
+        };
         Some(PublishPlan { port, fixed: publish.fixed.as_ref().map(|(number, _)| *number), on: publish.on })
     }
 

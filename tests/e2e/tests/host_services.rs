@@ -196,3 +196,23 @@ fn a_name_means_one_thing() {
     env.stack("host_services = { api = \"127.0.0.1:5000\" }\n[task.api]\nrun = \"x\"\n");
     env.run("check").ends_with(3).complains(&["both a service of the host and a task"]);
 }
+
+#[test]
+fn in_shared_isolation_they_are_reached_as_they_are() {
+    let env = TestEnv::new();
+    let server = Server::start("127.0.0.1:0", "the registry").unwrap();
+    let api = API.replace("--port 80", "--port ${self.port.http}");
+    env.stack(&format!("host_services = {{ registry = \"127.0.0.1:{}\" }}\n{api}", server.port()));
+    env.run("up --isolation shared").ok();
+    let told = env.belljar([
+        "exec",
+        "--",
+        "sh",
+        "-c",
+        "echo $REGISTRY_HOST:$REGISTRY_PORT; curl -fsS $REGISTRY_ADDR",
+    ]);
+    let told = told.run().ok().stdout;
+    assert_eq!(told, format!("127.0.0.1:{}\nthe registry", server.port()));
+    let of_replica = env.belljar(["exec", "api-1", "--", "sh", "-c", "echo $REGISTRY"]).run().ok().stdout;
+    assert_eq!(of_replica, format!("127.0.0.1:{}\n", server.port()));
+}

@@ -551,3 +551,25 @@ fn url_tells_what_to_open_from_where_it_is_asked() {
     env.run("url db:slq --json").json_error(ErrorCode::PortNotFound);
     env.run("url nobody --json").json_error(ErrorCode::ReplicaNotFound);
 }
+
+#[test]
+fn in_shared_isolation_a_published_port_leads_to_leased_ones() {
+    let env = TestEnv::new();
+    let web = WEB.replace("--port 80", "--port ${self.port.http}");
+    env.stack(&web);
+    env.run("up --isolation shared").ok();
+    let all = here(number(&env, "web", "http"));
+    eventually("all three take their turns", LONG, || {
+        let names: std::collections::BTreeSet<String> = (0..6).map(|_| name_at(all)).collect();
+        (names.len() == 3).then_some(())
+    });
+    let second = here(number(&env, "web-2", "http"));
+    assert_eq!(name_at(second), "web-2");
+    env.run("kill web-2").ok();
+    let (status, body) = get(second, "/").unwrap();
+    assert_eq!(status, 503, "{body}");
+    assert!(body.contains("replica-not-running"), "{body}");
+    env.run("start web-2").ok();
+    env.run("wait web-2 --for ready --within 30s").ok();
+    assert_eq!(name_at(second), "web-2");
+}
