@@ -95,14 +95,16 @@ fn build(replicas: u8) -> Result<(), SandboxError> {
     let own = Ipv4Addr::new(10, 77, 0, 1);
     batch.make_bridge(BRIDGE, "bridge", own);
     batch.address(BRIDGE, own, 16);
-    for (port, (namespace, _)) in (100..).zip(&places) {
-        batch.make_link((port, &format!("r{port}")), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
+    let address = |last: u8| Ipv4Addr::new(10, 77, 1, last);
+    for ((port, last), (namespace, _)) in (100..).zip(1..).zip(&places) {
+        let name = format!("r{port}");
+        batch.make_link((port, &name), BRIDGE, (ETH0, "eth0", namespace.as_fd()), address(last));
     }
     session.apply(batch)?;
     for (last, (_, replica)) in (1..).zip(&places) {
         let mut batch = Batch::default();
         batch.raise(Step::RaiseLoopback, LOOPBACK);
-        batch.address(ETH0, Ipv4Addr::new(10, 77, 1, last), 16);
+        batch.address(ETH0, address(last), 16);
         batch.raise(Step::MakeLink, ETH0);
         replica.apply(batch)?;
     }

@@ -5,13 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     BridgeStpState, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo,
     LinkMessage, State,
+};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
@@ -147,12 +150,10 @@ impl Batch {
     /// were that of one of its ports, and another one when ports come, and what others then still send to the old
     /// one would be lost for as long as they remember it.
     pub(crate) fn make_bridge(&mut self, index: u32, name: &str, address: Ipv4Addr) {
-        let [a, b, c, d] = address.octets();
         let mut link = link(index);
         link.attributes = vec![
             LinkAttribute::IfName(name.to_owned()),
-            // One that nobody makes in a factory.
-            LinkAttribute::Address(vec![0x02, 0, a, b, c, d]),
+            LinkAttribute::Address(hardware(address)),
             LinkAttribute::LinkInfo(vec![
                 LinkInfo::Kind(InfoKind::Bridge),
                 LinkInfo::Data(InfoData::Bridge(vec![
@@ -165,12 +166,22 @@ impl Batch {
         self.make(Step::MakeBridge, link);
     }
 
-    /// A pair of interfaces: a port of the bridge here, raised, and another one in another namespace.
-    pub(crate) fn make_link(&mut self, port: (u32, &str), bridge: u32, peer: (u32, &str, BorrowedFd<'_>)) {
+    /// A pair of interfaces: a port of the bridge here, raised, and another one in another namespace, which will
+    /// have this address.
+    pub(crate) fn make_link(
+        &mut self,
+        port: (u32, &str),
+        bridge: u32,
+        peer: (u32, &str, BorrowedFd<'_>),
+        address: Ipv4Addr,
+    ) {
         let (peer_index, peer_name, namespace) = peer;
         let mut far = link(peer_index);
-        far.attributes =
-            vec![LinkAttribute::IfName(peer_name.to_owned()), LinkAttribute::NetNsFd(namespace.as_raw_fd())];
+        far.attributes = vec![
+            LinkAttribute::IfName(peer_name.to_owned()),
+            LinkAttribute::Address(hardware(address)),
+            LinkAttribute::NetNsFd(namespace.as_raw_fd()),
+        ];
         let mut near = link(port.0);
         set_up(&mut near);
         near.attributes = vec![
@@ -197,9 +208,31 @@ impl Batch {
         self.messages.push((Step::Address, flags, RouteNetlinkMessage::NewAddress(message)));
     }
 
+    /// Says where a neighbour is, for ever. The kernel keeps those that it has to find in one table for all
+    /// namespaces of the machine, of 1024 entries (`gc_thresh3`): with some eighty sessions it is full, and whoever
+    /// then looks for somebody waits for seconds. What is said for ever does not count.
+    pub(crate) fn neighbour(&mut self, index: u32, address: Ipv4Addr) {
+        let mut message = NeighbourMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.ifindex = index;
+        message.header.state = NeighbourState::Permanent;
+        message.attributes = vec![
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(address)),
+            NeighbourAttribute::LinkLayerAddress(hardware(address)),
+        ];
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        self.messages.push((Step::Address, flags, RouteNetlinkMessage::NewNeighbour(message)));
+    }
+
     fn make(&mut self, step: Step, link: LinkMessage) {
         self.messages.push((step, NLM_F_CREATE | NLM_F_EXCL, RouteNetlinkMessage::NewLink(link)));
     }
+}
+
+/// The hardware address of whoever has this address; one that nobody makes in a factory.
+fn hardware(address: Ipv4Addr) -> Vec<u8> {
+    let [a, b, c, d] = address.octets();
+    vec![0x02, 0, a, b, c, d]
 }
 
 fn link(index: u32) -> LinkMessage {

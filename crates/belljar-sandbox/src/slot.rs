@@ -73,13 +73,15 @@ impl Slot {
         batch.raise(Step::RaiseLoopback, LOOPBACK);
         batch.make_bridge(BRIDGE, BRIDGE_NAME, network.address);
         batch.address(BRIDGE, network.address, network.prefix);
-        for (port, namespace) in (FIRST_PORT..).zip(&replica_ns) {
+        for (port, (namespace, address)) in (FIRST_PORT..).zip(replica_ns.iter().zip(&network.replicas)) {
             let name = format!("r{}", port - FIRST_PORT);
-            batch.make_link((port, &name), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
+            batch.make_link((port, &name), BRIDGE, (ETH0, "eth0", namespace.as_fd()), *address);
         }
-        for (port, namespace) in (FIRST_HOST_PORT..).zip(&host_ns) {
+        for (port, (namespace, address)) in
+            (FIRST_HOST_PORT..).zip(host_ns.iter().zip(&network.host_services))
+        {
             let name = format!("h{}", port - FIRST_HOST_PORT);
-            batch.make_link((port, &name), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
+            batch.make_link((port, &name), BRIDGE, (ETH0, "eth0", namespace.as_fd()), *address);
         }
         session.apply(batch)?;
         for (member, address) in members {
@@ -87,11 +89,15 @@ impl Slot {
             batch.raise(Step::RaiseLoopback, LOOPBACK);
             batch.address(ETH0, *address, network.prefix);
             batch.raise(Step::MakeLink, ETH0);
+            batch.neighbour(ETH0, network.address);
             member.apply(batch)?;
         }
         // Last, so that it finds its ports with a carrier and does not wait for one.
         let mut batch = Batch::default();
         batch.raise(Step::MakeBridge, BRIDGE);
+        for address in network.replicas.iter().chain(&network.host_services) {
+            batch.neighbour(BRIDGE, *address);
+        }
         session.apply(batch)?;
         settle(&session)?;
         Ok(Self { session_ns, replica_ns, host_ns })
@@ -115,7 +121,8 @@ impl Slot {
             batch.make_bridge(BRIDGE, BRIDGE_NAME, own);
             batch.address(BRIDGE, own, prefix);
         }
-        batch.make_link((port, &format!("r{index}")), BRIDGE, (ETH0, "eth0", namespace.as_fd()));
+        let name = format!("r{index}");
+        batch.make_link((port, &name), BRIDGE, (ETH0, "eth0", namespace.as_fd()), address);
         session.apply(batch)?;
         enter_network(namespace.as_fd())?;
         let replica = Configuration::open();
@@ -124,12 +131,14 @@ impl Slot {
         batch.raise(Step::RaiseLoopback, LOOPBACK);
         batch.address(ETH0, address, prefix);
         batch.raise(Step::MakeLink, ETH0);
+        batch.neighbour(ETH0, own);
         replica?.apply(batch)?;
+        let mut batch = Batch::default();
         if is_first {
-            let mut batch = Batch::default();
             batch.raise(Step::MakeBridge, BRIDGE);
-            session.apply(batch)?;
         }
+        batch.neighbour(BRIDGE, address);
+        session.apply(batch)?;
         settle(&session)?;
         self.replica_ns.push(namespace);
         Ok(())
