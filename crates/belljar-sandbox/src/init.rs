@@ -3,25 +3,24 @@
 //! The loop never waits for anything but its next event. What takes time (a program that is about to run,
 //! processes that are about to end or to stand still) is kept as a value and looked at again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::{ErrorKind, Read as _};
 use std::net::Ipv4Addr;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, WaitOptions};
-use rustix::time::Timespec;
 
 use crate::channel::{self, Packet};
 use crate::devices;
 use crate::error::{During as _, SandboxError, Step};
 use crate::identity::Identity;
 use crate::limits;
+use crate::outbox::Outbox;
 use crate::processes::{self, Atlas, Process};
 use crate::protocol::{Answer, Ask, Message, ProcessInfo, Request};
 use crate::slot::{Slot, enter_network};
@@ -30,6 +29,7 @@ use crate::spawn::{self, Descriptors, Ground};
 use crate::spec::{ExitStatus, Place, ProcessSpec, SessionSpec, Target};
 use crate::sys::{self, Disposition};
 use crate::tree;
+use crate::watch::{Goal, PAUSE, Then, Watch, send_signal};
 use crate::zygote::tie_to_parent;
 
 /// What the zygote gives to an init.
@@ -44,11 +44,6 @@ pub(crate) struct Start<'a> {
     /// that its init was made in.
     pub(crate) handover: Option<BorrowedFd<'a>>,
 }
-
-/// How long processes may take to end or to stand still.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait before processes are looked at again.
-pub(crate) const PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 300_000 };
 
 /// The whole life of an init.
 pub(crate) fn run(start: &Start<'_>) -> i32 {
@@ -117,7 +112,7 @@ fn seal<'a>(start: &Start<'a>) -> Result<Session<'a>, SandboxError> {
         units: HashMap::new(),
         starting: Vec::new(),
         watches: Vec::new(),
-        outbox: VecDeque::new(),
+        outbox: Outbox::new(start.control),
     })
 }
 
@@ -136,8 +131,7 @@ struct Session<'a> {
     /// Processes that are on their way to their program.
     starting: Vec<Starting>,
     watches: Vec<Watch>,
-    /// What the host has not taken yet.
-    outbox: VecDeque<(Packet, Option<OwnedFd>)>,
+    outbox: Outbox<'a>,
 }
 
 /// A process that the host has asked for.
@@ -162,54 +156,6 @@ pub(crate) struct Starting {
     pub(crate) text: Vec<u8>,
 }
 
-/// Something that is to become true of some processes.
-#[derive(Debug)]
-struct Watch {
-    target: Target,
-    goal: Goal,
-    deadline: Instant,
-    then: Then,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Goal {
-    Dead,
-    Still,
-}
-
-impl Goal {
-    /// Does what brings it nearer; one of these processes that are not there yet.
-    pub(crate) fn approach(self, members: &[i32]) -> Result<Option<i32>, SandboxError> {
-        let mut lagging = None;
-        for &pid in members {
-            match self {
-                Self::Dead => {
-                    send_signal(pid, libc::SIGKILL)?;
-                    lagging = Some(pid);
-                }
-                Self::Still if processes::is_still(pid)? => {}
-                Self::Still => {
-                    send_signal(pid, libc::SIGSTOP)?;
-                    lagging = Some(pid);
-                }
-            }
-        }
-        Ok(lagging)
-    }
-
-    /// The error of a process that did not get there in time.
-    pub(crate) fn stuck(self, pid: i32) -> SandboxError {
-        SandboxError::Stuck { pid, freezing: self == Self::Still, seconds: PATIENCE.as_secs() }
-    }
-}
-
-#[derive(Debug)]
-enum Then {
-    Reply(u64),
-    /// A replica has ended.
-    Tell(u64, ExitStatus),
-}
-
 impl Session<'_> {
     /// Lives until the host is gone. The kernel then kills what is left.
     fn serve(mut self) -> Result<(), SandboxError> {
@@ -218,13 +164,13 @@ impl Session<'_> {
             while let Some((request, fds)) = channel::try_receive_apart::<Request>(self.control)? {
                 match fds {
                     Ok(fds) => self.handle(request, fds)?,
-                    Err(error) => self.reply(request.id, Err(error), None)?,
+                    Err(error) => self.outbox.reply(request.id, Err(error), None)?,
                 }
             }
             self.hear_starting()?;
             self.reap()?;
             self.watch()?;
-            self.flush()?;
+            self.outbox.flush()?;
         }
     }
 
@@ -256,11 +202,11 @@ impl Session<'_> {
                 self.signal(target, signal).map(|processes| Answer::Signalled { processes })
             }
             Ask::Socket(spec) => match sockets::make(&spec, &self.slot) {
-                Ok(socket) => return self.reply(id, Ok(Answer::Socket), Some(socket)),
+                Ok(socket) => return self.outbox.reply(id, Ok(Answer::Socket), Some(socket)),
                 Err(error) => Err(error),
             },
             Ask::Terminal => match devices::terminal() {
-                Ok(terminal) => return self.reply(id, Ok(Answer::Terminal), Some(terminal)),
+                Ok(terminal) => return self.outbox.reply(id, Ok(Answer::Terminal), Some(terminal)),
                 Err(error) => Err(error),
             },
             Ask::Check { unit, check } => match self.units.get(&unit) {
@@ -276,7 +222,7 @@ impl Session<'_> {
             }
             Ask::Rewrite { path, text } => self.rewrite(&path, &text).map(|()| Answer::Done),
         };
-        self.reply(id, result, None)
+        self.outbox.reply(id, result, None)
     }
 
     /// Joins one more network to the session's.
@@ -346,7 +292,7 @@ impl Session<'_> {
             self.units.remove(&unit);
             Err(serde_json::from_slice(&text).unwrap_or(SandboxError::Protocol))
         };
-        self.reply(request, result, None)
+        self.outbox.reply(request, result, None)
     }
 
     fn reap(&mut self) -> Result<(), SandboxError> {
@@ -390,7 +336,7 @@ impl Session<'_> {
         if processes::all().is_ok_and(|all| all.iter().all(|process| process.session != pid)) {
             self.units.remove(&number);
         }
-        self.tell(&Message::Exited { unit: number, status }, None)
+        self.outbox.tell(&Message::Exited { unit: number, status }, None)
     }
 
     // What is said to processes.
@@ -441,7 +387,7 @@ impl Session<'_> {
     }
 
     fn start_watch(&mut self, target: Target, goal: Goal, then: Then) -> Result<(), SandboxError> {
-        let watch = Watch { target, goal, deadline: Instant::now() + PATIENCE, then };
+        let watch = Watch::new(target, goal, then);
         if let Some(watch) = self.look(watch)? {
             self.watches.push(watch);
         }
@@ -461,10 +407,10 @@ impl Session<'_> {
     /// waits for the same, because it was looked for a moment earlier, has it now: his next look would take the
     /// new replica for what is left of the old one.
     fn nothing_left(&mut self, replica: u16) -> Result<(), SandboxError> {
-        let of_the_old = |watch: &Watch| watch.goal == Goal::Dead && watch.target == Target::Replica(replica);
-        for watch in self.watches.extract_if(.., |watch| of_the_old(watch)).collect::<Vec<_>>() {
+        for watch in self.watches.extract_if(.., |watch| watch.is_for_the_end_of(replica)).collect::<Vec<_>>()
+        {
             if let Then::Reply(id) = watch.then {
-                self.reply(id, Ok(Answer::Done), None)?;
+                self.outbox.reply(id, Ok(Answer::Done), None)?;
             }
         }
         Ok(())
@@ -474,20 +420,13 @@ impl Session<'_> {
     fn look(&mut self, watch: Watch) -> Result<Option<Watch>, SandboxError> {
         let members = processes::all().and_then(|all| self.members(watch.target, &all));
         let lagging = members.and_then(|members| watch.goal.approach(&members));
-        let result = match lagging {
-            Ok(None) => Ok(()),
-            Ok(Some(pid)) if Instant::now() > watch.deadline => Err(watch.goal.stuck(pid)),
-            Ok(Some(_)) => return Ok(Some(watch)),
-            // What is short now may not be so in a moment.
-            Err(error) if error.is_of_want() && Instant::now() <= watch.deadline => return Ok(Some(watch)),
-            Err(error) => Err(error),
-        };
+        let Some(result) = watch.outcome(lagging) else { return Ok(Some(watch)) };
         if result.is_err() && watch.goal == Goal::Still {
             // Half of it standing still is no state to be left in.
             let _ = self.signal(watch.target, libc::SIGCONT);
         }
         match watch.then {
-            Then::Reply(id) => self.reply(id, result.map(|()| Answer::Done), None)?,
+            Then::Reply(id) => self.outbox.reply(id, result.map(|()| Answer::Done), None)?,
             Then::Tell(unit, status) => {
                 // What cannot be seen cannot be said to have ended.
                 result.or_else(|error| match error {
@@ -497,7 +436,7 @@ impl Session<'_> {
                 if let Some(unit) = self.units.remove(&unit) {
                     self.atlas.forget(unit.place);
                 }
-                self.tell(&Message::Exited { unit, status }, None)?;
+                self.outbox.tell(&Message::Exited { unit, status }, None)?;
             }
         }
         Ok(None)
@@ -520,38 +459,6 @@ impl Session<'_> {
         };
         Ok(all.iter().filter(runs).map(info).collect())
     }
-
-    // What is said to the host.
-
-    fn reply(
-        &mut self,
-        id: u64,
-        result: Result<Answer, SandboxError>,
-        fd: Option<OwnedFd>,
-    ) -> Result<(), SandboxError> {
-        self.tell(&Message::Reply { id, result }, fd)
-    }
-
-    fn tell(&mut self, message: &Message, fd: Option<OwnedFd>) -> Result<(), SandboxError> {
-        let packet = Packet::new(message).or_else(|error| match message {
-            // An answer that is too big for what there is.
-            Message::Reply { id, .. } => Packet::new(&Message::Reply { id: *id, result: Err(error) }),
-            _ => Err(error),
-        })?;
-        self.outbox.push_back((packet, fd));
-        self.flush()
-    }
-
-    fn flush(&mut self) -> Result<(), SandboxError> {
-        while let Some((packet, fd)) = self.outbox.front() {
-            let fds: Vec<BorrowedFd<'_>> = fd.iter().map(OwnedFd::as_fd).collect();
-            if !packet.try_send(self.control, &fds)? {
-                break;
-            }
-            self.outbox.pop_front();
-        }
-        Ok(())
-    }
 }
 
 impl Starting {
@@ -571,14 +478,5 @@ impl Starting {
                 false
             }
         }
-    }
-}
-
-/// Whether there was such a process.
-pub(crate) fn send_signal(pid: i32, signal: i32) -> Result<bool, SandboxError> {
-    match sys::kill(pid, signal) {
-        Ok(()) => Ok(true),
-        Err(Errno::SRCH) => Ok(false),
-        Err(errno) => Err(errno).during(Step::Signal),
     }
 }

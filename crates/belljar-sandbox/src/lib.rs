@@ -32,6 +32,7 @@ mod limits;
 mod machine;
 mod mount;
 mod netlink;
+mod outbox;
 mod overlay;
 mod pool;
 mod probe;
@@ -47,6 +48,7 @@ mod sys;
 mod target;
 mod tree;
 pub mod warden;
+mod watch;
 mod writers;
 mod zygote;
 

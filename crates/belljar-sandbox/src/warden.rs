@@ -8,9 +8,8 @@
 //! Nobody has to die in order. Where the warden is killed, each guard ends what is below it; where a guard is
 //! killed, its program dies with it (`PR_SET_PDEATHSIG`), and what that leaves comes to the warden, which ends it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags};
@@ -21,13 +20,15 @@ use crate::channel::{self, Packet};
 use crate::devices;
 use crate::error::{During as _, SandboxError, Step};
 use crate::guard::{self, Guard, News};
-use crate::init::{Goal, PATIENCE, PAUSE, Starting, send_signal};
+use crate::init::Starting;
 use crate::kin;
+use crate::outbox::Outbox;
 use crate::processes::{self, Process};
 use crate::protocol::{Answer, Ask, Message, ProcessInfo, Request};
 use crate::sockets;
 use crate::spec::{ExitStatus, Place, ProcessSpec, Target};
 use crate::sys::{self, Disposition};
+use crate::watch::{Goal, PAUSE, Then, Watch, send_signal};
 
 /// The whole life of a warden, in a process of its own that has one thread and was just executed. Its control
 /// socket is its standard input; `descriptors` is what programs may have that do not ask for more.
@@ -41,7 +42,7 @@ pub fn serve(descriptors: u64) -> i32 {
             starting: Vec::new(),
             watches: Vec::new(),
             has_strays: false,
-            outbox: VecDeque::new(),
+            outbox: Outbox::new(control.as_fd()),
         };
         warden.serve()
     });
@@ -83,8 +84,7 @@ struct Warden<'a> {
     watches: Vec<Watch>,
     /// A guard was killed, so that there may be children of ours that no guard has.
     has_strays: bool,
-    /// What the host has not taken yet.
-    outbox: VecDeque<(Packet, Option<OwnedFd>)>,
+    outbox: Outbox<'a>,
 }
 
 /// A program that the host has asked for, and its guard, which stays as long as there is something below it.
@@ -99,20 +99,6 @@ struct Unit {
     session: Option<i32>,
     /// Its end has been told, or there is nothing to tell.
     told: bool,
-}
-
-#[derive(Debug)]
-struct Watch {
-    target: Target,
-    goal: Goal,
-    deadline: Instant,
-    then: Then,
-}
-
-#[derive(Debug)]
-enum Then {
-    Reply(u64),
-    Tell(u64, ExitStatus),
 }
 
 impl Warden<'_> {
@@ -139,7 +125,7 @@ impl Warden<'_> {
             while let Some((request, fds)) = channel::try_receive_apart::<Request>(self.control)? {
                 match fds {
                     Ok(fds) => self.handle(request, fds)?,
-                    Err(error) => self.reply(request.id, Err(error), None)?,
+                    Err(error) => self.outbox.reply(request.id, Err(error), None)?,
                 }
             }
             self.hear_guards()?;
@@ -147,7 +133,7 @@ impl Warden<'_> {
             self.reap()?;
             self.watch()?;
             self.end_strays()?;
-            self.flush()?;
+            self.outbox.flush()?;
         }
     }
 
@@ -181,11 +167,11 @@ impl Warden<'_> {
                 self.signal(target, signal).map(|processes| Answer::Signalled { processes })
             }
             Ask::Socket(spec) => match sockets::make_here(&spec) {
-                Ok(socket) => return self.reply(id, Ok(Answer::Socket), Some(socket)),
+                Ok(socket) => return self.outbox.reply(id, Ok(Answer::Socket), Some(socket)),
                 Err(error) => Err(error),
             },
             Ask::Terminal => match devices::terminal() {
-                Ok(terminal) => return self.reply(id, Ok(Answer::Terminal), Some(terminal)),
+                Ok(terminal) => return self.outbox.reply(id, Ok(Answer::Terminal), Some(terminal)),
                 Err(error) => Err(error),
             },
             Ask::Check { unit, check } => match self.units.get(&unit) {
@@ -199,7 +185,7 @@ impl Warden<'_> {
             Ask::AddReplica { .. } | Ask::Rewrite { .. } => Err(SandboxError::Protocol),
             Ask::Processes => processes::all().map(|all| Answer::Processes(self.processes(&all))),
         };
-        self.reply(id, result, None)
+        self.outbox.reply(id, result, None)
     }
 
     // What starts and ends.
@@ -259,7 +245,7 @@ impl Warden<'_> {
                 Err(serde_json::from_slice(&text).unwrap_or(SandboxError::Protocol))
             }
         };
-        self.reply(request, result, None)
+        self.outbox.reply(request, result, None)
     }
 
     /// A program has ended. What it has left lives on, unless the program was the replica itself.
@@ -279,7 +265,7 @@ impl Warden<'_> {
         {
             return self.start_watch(Target::Replica(replica), Goal::Dead, Then::Tell(number, status));
         }
-        self.tell(&Message::Exited { unit: number, status }, None)
+        self.outbox.tell(&Message::Exited { unit: number, status }, None)
     }
 
     /// Reaps guards, which have ended because there is nothing left below them, and strays.
@@ -366,7 +352,7 @@ impl Warden<'_> {
     }
 
     fn start_watch(&mut self, target: Target, goal: Goal, then: Then) -> Result<(), SandboxError> {
-        let watch = Watch { target, goal, deadline: Instant::now() + PATIENCE, then };
+        let watch = Watch::new(target, goal, then);
         if let Some(watch) = self.look(watch)? {
             self.watches.push(watch);
         }
@@ -385,10 +371,10 @@ impl Warden<'_> {
     /// A replica starts only after its end was told, and that is told when nothing of it is left. Whoever still waits
     /// for the same has it now, before his next look takes the new replica for what is left of the old one.
     fn nothing_left(&mut self, replica: u16) -> Result<(), SandboxError> {
-        let of_the_old = |watch: &Watch| watch.goal == Goal::Dead && watch.target == Target::Replica(replica);
-        for watch in self.watches.extract_if(.., |watch| of_the_old(watch)).collect::<Vec<_>>() {
+        for watch in self.watches.extract_if(.., |watch| watch.is_for_the_end_of(replica)).collect::<Vec<_>>()
+        {
             if let Then::Reply(id) = watch.then {
-                self.reply(id, Ok(Answer::Done), None)?;
+                self.outbox.reply(id, Ok(Answer::Done), None)?;
             }
         }
         Ok(())
@@ -397,20 +383,13 @@ impl Warden<'_> {
     /// Looks whether a watch has come to its end, and does what brings that nearer. Gives back one that has not.
     fn look(&mut self, watch: Watch) -> Result<Option<Watch>, SandboxError> {
         let lagging = processes::all().and_then(|all| watch.goal.approach(&self.members(watch.target, &all)));
-        let result = match lagging {
-            Ok(None) => Ok(()),
-            Ok(Some(pid)) if Instant::now() > watch.deadline => Err(watch.goal.stuck(pid)),
-            Ok(Some(_)) => return Ok(Some(watch)),
-            // What is short now may not be so in a moment.
-            Err(error) if error.is_of_want() && Instant::now() <= watch.deadline => return Ok(Some(watch)),
-            Err(error) => Err(error),
-        };
+        let Some(result) = watch.outcome(lagging) else { return Ok(Some(watch)) };
         if result.is_err() && watch.goal == Goal::Still {
             // Half of it standing still is no state to be left in.
             let _ = self.signal(watch.target, libc::SIGCONT);
         }
         match watch.then {
-            Then::Reply(id) => self.reply(id, result.map(|()| Answer::Done), None)?,
+            Then::Reply(id) => self.outbox.reply(id, result.map(|()| Answer::Done), None)?,
             Then::Tell(unit, status) => {
                 // What cannot be seen cannot be said to have ended.
                 result.or_else(|error| match error {
@@ -420,7 +399,7 @@ impl Warden<'_> {
                 if let Target::Replica(replica) = watch.target {
                     self.nothing_left(replica)?;
                 }
-                self.tell(&Message::Exited { unit, status }, None)?;
+                self.outbox.tell(&Message::Exited { unit, status }, None)?;
             }
         }
         Ok(None)
@@ -441,37 +420,5 @@ impl Warden<'_> {
                 .collect()
         };
         self.units.iter().flat_map(of_unit).collect()
-    }
-
-    // What is said to the host.
-
-    fn reply(
-        &mut self,
-        id: u64,
-        result: Result<Answer, SandboxError>,
-        fd: Option<OwnedFd>,
-    ) -> Result<(), SandboxError> {
-        self.tell(&Message::Reply { id, result }, fd)
-    }
-
-    fn tell(&mut self, message: &Message, fd: Option<OwnedFd>) -> Result<(), SandboxError> {
-        let packet = Packet::new(message).or_else(|error| match message {
-            // An answer that is too big for what there is.
-            Message::Reply { id, .. } => Packet::new(&Message::Reply { id: *id, result: Err(error) }),
-            _ => Err(error),
-        })?;
-        self.outbox.push_back((packet, fd));
-        self.flush()
-    }
-
-    fn flush(&mut self) -> Result<(), SandboxError> {
-        while let Some((packet, fd)) = self.outbox.front() {
-            let fds: Vec<BorrowedFd<'_>> = fd.iter().map(OwnedFd::as_fd).collect();
-            if !packet.try_send(self.control, &fds)? {
-                break;
-            }
-            self.outbox.pop_front();
-        }
-        Ok(())
     }
 }
